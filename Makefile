@@ -1,0 +1,43 @@
+# Two commands on a fresh machine with python3 and make: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: demo test lint format bench schema clean
+
+demo: $(STAMP)
+	@echo '$$ ebpfcheck node'
+	@$(BIN)/ebpfcheck node || echo "(exit code $$?)"
+	@echo
+	@echo '$$ ebpfcheck evaluate fixtures/snapshots/rhel-8.2-three-nodes/snapshot.json'
+	@$(BIN)/ebpfcheck evaluate fixtures/snapshots/rhel-8.2-three-nodes/snapshot.json || echo "(exit code $$?)"
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck ebpfcheck/collect/survey.sh .ci/run
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python tests/bench.py
+
+schema: $(STAMP)
+	for name in report snapshot; do $(BIN)/ebpfcheck schema $$name > ebpfcheck/schema/$$name.json; done
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

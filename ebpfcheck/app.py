@@ -1,0 +1,148 @@
+"""The use cases: plain arguments in, a snapshot or a report out. Nothing here prints or exits."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from ebpfcheck import __version__
+from ebpfcheck.checks.strings import judge_strings
+from ebpfcheck.collect.node import node_facts
+from ebpfcheck.collect.transport import Transport
+from ebpfcheck.engine import decide, judge, summarize
+from ebpfcheck.errors import UsageError
+from ebpfcheck.exitcodes import exit_code
+from ebpfcheck.knowledge import KNOWLEDGE_DATE
+from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.knowledge.types import Knowledge, Release
+from ebpfcheck.model.facts import ClusterFacts, Install, Known
+from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
+from ebpfcheck.model.report import CalicoTarget, Coverage, Report, ReportTarget, Status, Tool
+from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, fold_nodes
+from ebpfcheck.model.text import excerpt, visible
+from ebpfcheck.registry import load_registry
+from ebpfcheck.settings import Settings
+from ebpfcheck.versions import CalicoVersion
+
+VersionSource = Literal["flag", "cluster", "default"]
+
+
+def survey_node(transport: Transport, timeout: float) -> Snapshot:
+    """Survey one node for at most `timeout` seconds; CannotRunError if nothing could be learned."""
+    taken_at = _now()
+    sources = SourceIndex()
+    facts, problems = node_facts(transport.survey(timeout), transport.kind, sources)
+    kinds, nodes = fold_nodes((facts,))
+    return Snapshot(
+        tool_version=__version__,
+        taken_at=taken_at,
+        sources=sources.listed(),
+        kinds=kinds,
+        nodes=nodes,
+        problems=problems,
+    )
+
+
+def report_on(snapshot: Snapshot, settings: Settings, command: str, started_at: datetime) -> Report:
+    """Judge a snapshot; UsageError where the settings name a release or a check that is not known."""
+    knowledge = load_knowledge()
+    cluster = snapshot.cluster or ClusterFacts()
+    version, source = target_version(knowledge, settings.calico_version, cluster)
+    install = settings.install or _install(cluster)
+    registry = load_registry()
+    checks = registry.select(settings.only, settings.skip)
+    findings = judge(snapshot, checks, knowledge.at(version), install)
+    coverage = Coverage(
+        nodes_total=len(snapshot.nodes) + len(snapshot.unseen),
+        nodes_surveyed=len(snapshot.nodes),
+        unseen=snapshot.unseen,
+    )
+    verdict = decide(findings, coverage, checks_lost=bool(registry.problems))
+    return Report(
+        tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
+        command=command,
+        started_at=started_at,
+        finished_at=_now(),
+        target=_target(snapshot),
+        calico=CalicoTarget(version=str(version), source=source, install=install),
+        verdict=verdict,
+        exit_code=exit_code(verdict, settings.fail_on),
+        coverage=coverage,
+        summary=summarize(findings),
+        findings=findings,
+        problems=tuple(_shown(problem) for problem in (*registry.problems, *snapshot.problems)),
+    )
+
+
+def judge_kernels(questions: Iterable[KernelQuestion | str], calico_version: str | None) -> KernelReport:
+    """Judge kernel strings; a question that is a string says why it could not be read, and is answered with that."""
+    knowledge = load_knowledge()
+    version, _ = target_version(knowledge, calico_version, ClusterFacts())
+    release = knowledge.at(version)
+    return KernelReport(calico=str(version), results=tuple(_answers(release, questions)))
+
+
+def read_questions(lines: Iterable[bytes]) -> Iterator[KernelQuestion | str]:
+    """Read JSON lines, blank ones skipped; one that is not an object of the right shape gives the reason instead."""
+    decode = msgspec.json.Decoder(KernelQuestion).decode
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            yield f"line {number} is not a JSON object with release or proc_version: {excerpt(str(error))}"
+
+
+def target_version(
+    knowledge: Knowledge, asked: str | None, cluster: ClusterFacts
+) -> tuple[CalicoVersion, VersionSource]:
+    """Return the release to judge for and where it comes from; UsageError if it is none that the tables cover."""
+    if asked is not None:
+        return _covered(knowledge, asked, "--calico-version"), "flag"
+    if isinstance(cluster.calico_version, Known):
+        return _covered(knowledge, cluster.calico_version.value, "the cluster's Calico version"), "cluster"
+    return knowledge.newest, "default"
+
+
+def _covered(knowledge: Knowledge, text: str, what: str) -> CalicoVersion:
+    version = CalicoVersion.parse(text)
+    shown = excerpt(text, 40)
+    if version is None:
+        raise UsageError(f"{what}: {shown!r} is not a Calico release such as v3.32 or v3.32.1")
+    if not knowledge.covers(version):
+        releases = knowledge.releases
+        raise UsageError(
+            f"{what}: {shown} is outside what this ebpfcheck knows (v{releases.first} to v{releases.last}, "
+            f"as of {KNOWLEDGE_DATE})"
+        )
+    return version
+
+
+def _answers(release: Release, questions: Iterable[KernelQuestion | str]) -> Iterator[KernelResult]:
+    for question in questions:
+        if isinstance(question, str):
+            yield KernelResult(release=None, status=Status.UNKNOWN, message=question)
+        else:
+            yield judge_strings(release, question)
+
+
+def _install(cluster: ClusterFacts) -> Install:
+    return cluster.install.value if isinstance(cluster.install, Known) else "unknown"
+
+
+def _target(snapshot: Snapshot) -> ReportTarget:
+    if snapshot.cluster is not None:
+        return ReportTarget(kind="cluster", name="cluster")
+    if len(snapshot.nodes) == 1:
+        return ReportTarget(kind="node", name=visible(snapshot.nodes[0].identity.name))
+    return ReportTarget(kind="nodes", name=f"{len(snapshot.nodes) + len(snapshot.unseen)} nodes")
+
+
+def _shown(problem: Problem) -> Problem:
+    return Problem(source=visible(problem.source), reason=problem.reason, detail=visible(problem.detail))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,509 @@
+"""The kernel: its version, known bad pairs, BTF, configuration, lockdown, architecture, JIT settings."""
+
+import re
+from datetime import date
+from typing import Literal
+
+import msgspec
+
+from ebpfcheck.checks.gate import FelixAnswer, ask_felix, is_enterprise_linux, meets_documented
+from ebpfcheck.knowledge.types import KnownBad, Release
+from ebpfcheck.model.check import (
+    Given,
+    Outcome,
+    check,
+    fail,
+    first_of,
+    not_applicable,
+    optional,
+    passed,
+    required,
+    settled,
+    unknown,
+    warn,
+)
+from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.report import Remediation, Severity
+from ebpfcheck.model.text import excerpt
+from ebpfcheck.versions import KernelRelease
+
+FALLBACK = (
+    "Felix would log one error line, silently go back to the standard dataplane and stay Running; with kube-proxy "
+    "gone the node then has no services"
+)
+
+_RELEASE_IN_PROC_VERSION = re.compile(r"Linux version (\S+)")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DATE_FORMS = (
+    re.compile(r"(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})", re.ASCII),
+    re.compile(r"(?P<name>[A-Z][a-z]{2}) +(?P<day>\d{1,2}) .{0,20}?(?P<year>(?:19|20)\d{2})", re.ASCII),
+    re.compile(r"(?P<day>\d{1,2}) (?P<name>[A-Z][a-z]{2}) (?P<year>(?:19|20)\d{2})", re.ASCII),
+)
+_DEBIAN_BUILD = re.compile(r"Debian (?:\d+:)?(?P<version>\d+\.\d+\.\d+)-", re.ASCII)
+
+
+class KernelStrings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is at hand of a kernel: its release, /proc/version, and what tells whose kernel it is."""
+
+    release: str
+    proc_version: str | None = None
+    os_id: str | None = None
+    os_image: str | None = None
+
+
+class KernelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Felix's and the documentation's answers about a kernel, and the outcome that they add up to."""
+
+    felix: bool | None
+    documented: bool | None
+    distro: str | None
+    outcome: Outcome
+
+
+def release_of(proc_version: str) -> str | None:
+    """Return the release that /proc/version names, None if it names none."""
+    match = _RELEASE_IN_PROC_VERSION.search(proc_version)
+    return None if match is None else match[1]
+
+
+def judge_version(target: Release, strings: KernelStrings) -> KernelAnswer:
+    """Compare a kernel with Felix's own test and with the documented floor of a release."""
+    kernel = KernelRelease.parse(strings.release)
+    calico = target.version
+    shown = excerpt(strings.release, 80)
+    needed = f"{target.documented} (documented for Calico {calico})"
+    if kernel is None:
+        outcome = unknown(
+            "unparsable",
+            f"{shown!r} is not a kernel release that can be read, so nothing can be said of it",
+            reason=Reason.UNPARSABLE,
+            observed=shown,
+            required=needed,
+        )
+        return KernelAnswer(felix=None, documented=None, distro=None, outcome=outcome)
+    felix = ask_felix(target.gate, proc_version=strings.proc_version, release=kernel)
+    el = is_enterprise_linux(
+        target.enterprise_linux,
+        kernel,
+        proc_version=strings.proc_version,
+        os_id=strings.os_id,
+        os_image=strings.os_image,
+    )
+    documented = meets_documented(target.documented, kernel, el)
+    outcome = _version_outcome(target, felix, documented, shown, needed)
+    return KernelAnswer(felix=felix.accepts, documented=documented, distro=felix.distro, outcome=outcome)
+
+
+def _version_outcome(target: Release, felix: FelixAnswer, documented: bool | None, shown: str, needed: str) -> Outcome:
+    calico = target.version
+    upgrade = Remediation(
+        text=f"Boot a kernel that Calico {calico} documents: {target.documented}. Keep kube-proxy running until then.",
+        needs_reboot=True,
+        disruptive=True,
+    )
+    if felix.accepts is False:
+        why = (
+            "Felix finds no version of three numbers in it"
+            if felix.why == "unreadable"
+            else f"Felix {calico} wants at least {felix.needs}"
+        )
+        return fail(
+            f"felix-{felix.why}",
+            f"Felix refuses kernel {shown}: {why}. {FALLBACK}.",
+            observed=shown,
+            required=needed,
+            remediation=upgrade,
+        )
+    if felix.accepts is None:
+        return unknown(
+            "felix-undecided",
+            f"Whether Felix {calico} accepts kernel {shown} depends on the compiler that /proc/version names: "
+            f"{target.gate.rhel_floor} is enough where it says Red Hat, {target.gate.floor} is needed elsewhere.",
+            reason=Reason.NOT_COLLECTED,
+            observed=shown,
+            required=needed,
+            remediation=Remediation(
+                text="Look at the node, or give its /proc/version.", commands=("cat /proc/version",)
+            ),
+        )
+    if documented is True:
+        return passed(
+            "documented", f"Kernel {shown} is one that Calico {calico} documents.", observed=shown, required=needed
+        )
+    if documented is None:
+        return unknown(
+            "documented-undecided",
+            f"Felix {calico} accepts kernel {shown}; whether the documentation does depends on whether it is Red "
+            "Hat's, which neither its name nor the system tells.",
+            reason=Reason.NOT_COLLECTED,
+            observed=shown,
+            required=needed,
+        )
+    tried = "has no kernel test" if felix.why == "no_test" else f"accepts it (its own floor is {felix.needs})"
+    return warn(
+        "below-documented",
+        f"Kernel {shown} is older than Calico {calico} documents. Felix {tried} and will try, but programs may be "
+        "refused when they load, and the documentation does not support it.",
+        observed=shown,
+        required=needed,
+        remediation=upgrade,
+    )
+
+
+_KERNEL = first_of(NodeKind.proc_version, NodeKind.kernel_release)
+_RELEASE = optional(NodeKind.kernel_release)
+_OS = optional(NodeKind.os)
+
+
+def _strings(given: Given) -> KernelStrings | None:
+    """Collect what the node's facts say of its kernel; None where /proc/version names no release."""
+    rung = given[_KERNEL]
+    os = given[_OS]
+    os_id = os.value.id if isinstance(os, Known) else None
+    if rung.fact == "kernel_release":
+        return KernelStrings(release=rung.value, os_id=os_id)
+    release = given[_RELEASE]
+    named = release_of(rung.value)
+    text = release.value if isinstance(release, Known) else named
+    return None if text is None else KernelStrings(release=text, proc_version=rung.value, os_id=os_id)
+
+
+def _no_release(given: Given) -> Outcome:
+    return unknown(
+        "unparsable",
+        "/proc/version names no kernel release, so nothing can be said of it",
+        reason=Reason.UNPARSABLE,
+        observed=excerpt(given[_KERNEL].value, 80),
+    )
+
+
+@check(
+    id="node.kernel.version",
+    title="Kernel version",
+    category="kernel",
+    severity=Severity.BLOCKER,
+    needs=(_KERNEL, _RELEASE, _OS),
+)
+def kernel_version(given: Given) -> Outcome:
+    """Felix's own test, the documented floor, and the difference."""
+    strings = _strings(given)
+    return _no_release(given) if strings is None else judge_version(given.release, strings).outcome
+
+
+def judge_known_bad(target: Release, strings: KernelStrings) -> Outcome:
+    """Compare a kernel with the bugs known of a release; the worst answer counts."""
+    kernel = KernelRelease.parse(strings.release)
+    if kernel is None:
+        return unknown(
+            "unparsable",
+            f"{excerpt(strings.release, 80)!r} is not a kernel release that can be read",
+            reason=Reason.UNPARSABLE,
+        )
+    worst = passed("nothing-known", f"Nothing is known against kernel {kernel.text} with Calico {target.version}.")
+    for suspect in target.known_bad:
+        bug = suspect.bug
+        state = _known_bad_state(bug, kernel, strings.proc_version)
+        fix = Remediation(text=bug.remedy)
+        if state == "good":
+            continue
+        if state == "bad" and suspect.certain:
+            return fail(
+                bug.id,
+                f"On kernel {kernel.text}, with Calico {target.version}, {bug.title}. It is fixed in {bug.fixed_in}.",
+                observed=kernel.text,
+                required=bug.remedy,
+                remediation=fix,
+            )
+        words = {
+            "bad": f"some patches of Calico {target.version} do not work with it: say which patch it is",
+            "edge": "it lies between the last kernel seen to work and the first seen to fail",
+            "untried": f"no kernel from {bug.unknown_from} on has been tried with it",
+            "backport": "the change that breaks it went into this series after "
+            f"{bug.backported_after}, and this kernel is younger or does not say when it was built",
+        }[state]
+        worst = unknown(
+            f"{bug.id}-{state}",
+            f"It may be that on kernel {kernel.text}, with Calico {target.version}, {bug.title}: {words}.",
+            reason=Reason.UNSUPPORTED if state != "backport" else Reason.NOT_COLLECTED,
+            observed=kernel.text,
+            required=bug.remedy,
+            remediation=fix,
+        )
+    return worst
+
+
+def _known_bad_state(
+    bug: KnownBad, kernel: KernelRelease, proc_version: str | None
+) -> Literal["good", "bad", "edge", "untried", "backport"]:
+    series, patch = _stable_level(kernel, proc_version)
+    edge = next((edge for edge in bug.edges if edge.series == series), None)
+    if edge is not None and patch is not None:
+        if patch <= edge.good_to:
+            return "good"
+        return "bad" if patch >= edge.bad_from else "edge"
+    first_untried = bug.unknown_from.split(".")
+    if (kernel.major, kernel.minor) >= (int(first_untried[0]), int(first_untried[1])):
+        return "untried"
+    built = build_date(proc_version)
+    return "good" if built is not None and built < bug.backported_after else "backport"
+
+
+def _stable_level(kernel: KernelRelease, proc_version: str | None) -> tuple[str, int | None]:
+    """Return the stable series and the patch in it; None where a vendor's numbering hides it (6.8.0-107)."""
+    debian = _DEBIAN_BUILD.search(proc_version or "")
+    if debian is not None:
+        true = KernelRelease.parse(debian["version"])
+        if true is not None:
+            return true.series, true.patch
+    if kernel.patch or not kernel.rest:
+        return kernel.series, kernel.patch or 0
+    return kernel.series, None
+
+
+def build_date(proc_version: str | None) -> date | None:
+    """Return the day on which /proc/version says that the kernel was built, None if it does not say."""
+    _, sign, build = (proc_version or "").partition("#")
+    for form in _DATE_FORMS if sign else ():
+        match = form.search(build)
+        if match is None:
+            continue
+        groups = match.groupdict()
+        name = groups.get("name")
+        if name is not None and name.lower() not in _MONTHS:
+            continue
+        month = int(groups["month"]) if name is None else _MONTHS.index(name.lower()) + 1
+        try:
+            return date(int(groups["year"]), month, int(groups["day"]))
+        except ValueError:
+            continue
+    return None
+
+
+@check(
+    id="node.kernel.known-bad",
+    title="Known bad kernel and Calico pairs",
+    category="kernel",
+    severity=lambda release: Severity.BLOCKER if release.known_bad else None,
+    needs=(_KERNEL, _RELEASE, _OS),
+)
+def kernel_known_bad(given: Given) -> Outcome:
+    """The table of pairs that are known not to work."""
+    strings = _strings(given)
+    return _no_release(given) if strings is None else judge_known_bad(given.release, strings)
+
+
+_BTF = settled(NodeKind.vmlinux_btf)
+
+
+@check(
+    id="node.kernel.btf",
+    title="Kernel type information (BTF)",
+    category="kernel",
+    severity=lambda release: Severity(release.btf.severity) if release.btf else None,
+    needs=(_BTF,),
+)
+def kernel_btf(given: Given) -> Outcome:
+    """/sys/kernel/btf/vmlinux, needed more with every release."""
+    btf = given[_BTF]
+    rule = given.release.btf
+    if isinstance(btf, Known) and btf.value:
+        return passed("present", "The kernel carries BTF.", observed="/sys/kernel/btf/vmlinux is there")
+    if rule is None:
+        return not_applicable("release", f"Calico {given.release.version} does not use BTF.")
+    observed = "/sys/kernel/btf/vmlinux is empty" if isinstance(btf, Known) else "no /sys/kernel/btf/vmlinux"
+    message = f"The kernel carries no BTF: with Calico {given.release.version} {rule.effect}."
+    needed = "a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+    fix = Remediation(text="Boot a kernel that is built with CONFIG_DEBUG_INFO_BTF=y.", needs_reboot=True)
+    if rule.severity == "blocker":
+        return fail("missing", message, observed=observed, required=needed, remediation=fix)
+    if rule.severity == "degrade":
+        return warn("missing", message, observed=observed, required=needed, remediation=fix)
+    return passed("missing", message, observed=observed, required=needed, note=True)
+
+
+_CONFIG = required(NodeKind.kernel_config)
+_FILESYSTEMS = optional(NodeKind.filesystems)
+
+
+@check(
+    id="node.kernel.config",
+    title="Kernel configuration",
+    category="kernel",
+    severity=Severity.BLOCKER,
+    needs=(_CONFIG, _FILESYSTEMS),
+)
+def kernel_config(given: Given) -> Outcome:
+    """The options without which programs do not load or attach."""
+    options = given[_CONFIG]
+    config = dict(options)
+    filesystems = given[_FILESYSTEMS]
+    # What the running kernel shows outranks what a file says of it.
+    if isinstance(filesystems, Known) and "bpf" in filesystems.value:
+        config["CONFIG_BPF_SYSCALL"] = "y"
+    lacking = [
+        option
+        for option in given.release.config
+        if config.get(option.option, "n") not in (("y", "m") if option.module else ("y",))
+    ]
+    needed = ", ".join(option.option for option in given.release.config)
+    if not lacking:
+        return passed("complete", "The kernel is configured for what Felix loads and attaches.", required=needed)
+    observed = ", ".join(f"{option.option}={config.get(option.option, 'n')}" for option in lacking)
+    effects = "; ".join(f"without {option.option} {option.effect}" for option in lacking)
+    message = f"The kernel is not configured for all that eBPF mode of Calico {given.release.version} needs: {effects}."
+    fix = Remediation(
+        text=f"Boot a kernel that is built with {', '.join(option.option for option in lacking)}.", needs_reboot=True
+    )
+    cause = ",".join(option.option for option in lacking)
+    if any(option.severity == "blocker" for option in lacking):
+        return fail(cause, message, observed=observed, required=needed, remediation=fix)
+    return warn(cause, message, observed=observed, required=needed, remediation=fix)
+
+
+_LOCKDOWN = settled(NodeKind.lockdown)
+
+
+@check(
+    id="node.kernel.lockdown",
+    title="Kernel lockdown",
+    category="kernel",
+    severity=Severity.NOTE,
+    needs=(_LOCKDOWN,),
+)
+def kernel_lockdown(given: Given) -> Outcome:
+    """Lockdown takes nothing from Calico that it needs; confidentiality makes the kernel log chatter."""
+    lockdown = given[_LOCKDOWN]
+    if isinstance(lockdown, Absent):
+        return not_applicable("no-lockdown", "This kernel has no lockdown.")
+    if lockdown.value == "confidentiality":
+        return passed(
+            "confidentiality",
+            "Kernel lockdown is set to confidentiality: Calico's programs load and run all the same, but some releases "
+            "make the kernel log a line about trace_printk for each.",
+            observed=lockdown.value,
+            note=True,
+        )
+    return passed("open", f"Kernel lockdown is {excerpt(lockdown.value, 40)}.", observed=excerpt(lockdown.value, 40))
+
+
+_ARCH = required(NodeKind.arch)
+
+
+def judge_arch(target: Release, arch: str) -> Outcome:
+    """Compare a machine name (`uname -m`) with the architectures of a release."""
+    calico = target.version
+    name = target.architectures.names.get(arch)
+    needed = " or ".join(target.arch.documented)
+    shown = excerpt(arch, 40)
+    if name is None:
+        return unknown(
+            "unparsable",
+            f"{shown!r} is not an architecture that is known here",
+            reason=Reason.UNPARSABLE,
+            observed=shown,
+            required=needed,
+        )
+    move = Remediation(text=f"Run this node with the standard dataplane, or move its work to {needed} nodes.")
+    if name in target.architectures.big_endian:
+        return fail(
+            "big-endian",
+            f"Felix refuses {shown}: its BPF code supports little-endian machines only. {FALLBACK}.",
+            observed=shown,
+            required=needed,
+            remediation=move,
+        )
+    if name not in target.arch.built:
+        return fail(
+            "not-built",
+            f"calico-node {calico} for {shown} is built without BPF support, or not built at all. {FALLBACK}.",
+            observed=shown,
+            required=needed,
+            remediation=move,
+        )
+    if name in target.arch.documented:
+        return passed("documented", f"Calico {calico} supports {name}.", observed=shown, required=needed)
+    how = (
+        "community supported and not regression-tested"
+        if name in target.arch.community
+        else "not named by the documentation, although calico-node is built for it"
+    )
+    return warn("undocumented", f"eBPF mode of Calico {calico} on {name} is {how}.", observed=shown, required=needed)
+
+
+@check(id="node.arch", title="CPU architecture", category="kernel", severity=Severity.BLOCKER, needs=(_ARCH,))
+def node_arch(given: Given) -> Outcome:
+    """What calico-node is built for, and what the documentation supports."""
+    return judge_arch(given.release, given[_ARCH])
+
+
+_JIT_ENABLE = settled(NodeKind.bpf_jit_enable)
+_JIT_HARDEN = optional(NodeKind.bpf_jit_harden)
+
+
+@check(
+    id="node.sysctl.bpf-jit",
+    title="BPF JIT settings",
+    category="kernel",
+    severity=Severity.DEGRADE,
+    needs=(_JIT_ENABLE, _JIT_HARDEN),
+)
+def sysctl_bpf_jit(given: Given) -> Outcome:
+    """net.core.bpf_jit_enable and bpf_jit_harden."""
+    enable, harden = given[_JIT_ENABLE], given[_JIT_HARDEN]
+    calico = given.release.version
+    needed = "net.core.bpf_jit_enable=1, net.core.bpf_jit_harden below 2"
+    if isinstance(enable, Absent):
+        return warn(
+            "no-jit",
+            "The kernel has no BPF JIT compiler: programs are interpreted, which is slow.",
+            observed="no net.core.bpf_jit_enable",
+            required=needed,
+            remediation=Remediation(text="Boot a kernel that is built with CONFIG_BPF_JIT=y.", needs_reboot=True),
+        )
+    observed = f"bpf_jit_enable={enable.value}"
+    if enable.value != 1:
+        effect = (
+            "programs are interpreted, which is slow"
+            if enable.value == 0
+            else "the kernel writes every program to its log, a setting for debugging only"
+        )
+        return warn(
+            "jit-enable",
+            f"net.core.bpf_jit_enable is {enable.value}: {effect}.",
+            observed=observed,
+            required=needed,
+            remediation=Remediation(
+                text="Turn the JIT compiler on, and look for what sets it otherwise in /etc/sysctl.d.",
+                commands=("sysctl -w net.core.bpf_jit_enable=1",),
+            ),
+        )
+    if isinstance(harden, Unknown):
+        return unknown(
+            "harden-unseen",
+            f"net.core.bpf_jit_enable is 1, but bpf_jit_harden could not be read: {harden.detail}.",
+            reason=harden.reason,
+            observed=observed,
+            required=needed,
+        )
+    if isinstance(harden, Absent) or harden.value < 2:
+        return passed("on", "The BPF JIT compiler is on and not hardened for root.", observed=observed, required=needed)
+    observed += f", bpf_jit_harden={harden.value}"
+    if given.release.jit_harden_lowered:
+        return passed(
+            "hardened-lowered",
+            f"net.core.bpf_jit_harden is {harden.value}; Felix {calico} lowers it unless bpfJITHardening is Strict.",
+            observed=observed,
+            required=needed,
+            note=True,
+        )
+    return warn(
+        "hardened",
+        f"net.core.bpf_jit_harden is {harden.value}: with Calico {calico} large policies take ten to twenty times as "
+        "long to program, or fail to load.",
+        observed=observed,
+        required=needed,
+        remediation=Remediation(
+            text="Set it to 1 or 0, and look for what sets it in /etc/sysctl.d.",
+            commands=("sysctl -w net.core.bpf_jit_harden=1",),
+        ),
+    )

@@ -1,0 +1,368 @@
+"""The command line: parses, calls the use case, writes what it gives, returns its exit code."""
+
+import enum
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+
+if TYPE_CHECKING:
+    from ebpfcheck.model.report import Report
+    from ebpfcheck.model.snapshot import Snapshot
+    from ebpfcheck.render import RenderOptions
+    from ebpfcheck.settings import Settings
+
+# Wider lines than this are hard to read, narrower ones than this cannot hold a table.
+_WIDEST, _NARROWEST = 120, 40
+
+app = typer.Typer(
+    name="ebpfcheck",
+    help="Preflight for Calico's eBPF dataplane: will it work on this machine or cluster, and if not, what has to "
+    "change?",
+    epilog="Exit codes: 0 ready, 1 not ready, 2 usage error, 3 inconclusive, 4 warnings with --fail-on warn, "
+    "5 could not run.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class FailOn(enum.StrEnum):
+    """What makes the exit code other than 0."""
+
+    fail = "fail"
+    warn = "warn"
+    never = "never"
+
+
+class InstallChoice(enum.StrEnum):
+    """How Calico is installed."""
+
+    operator = "operator"
+    manifest = "manifest"
+
+
+class ColorChoice(enum.StrEnum):
+    """When to use colours."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+class SchemaChoice(enum.StrEnum):
+    """The published documents."""
+
+    report = "report"
+    snapshot = "snapshot"
+
+
+CalicoVersionOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="vX.Y[.Z]",
+        help="Judge for this Calico release (default: what the cluster runs, else the newest known).",
+    ),
+]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option("--format", "-f", metavar="FORMAT[=FILE]", help="table or json; may be given more than once."),
+]
+OnlyOption = Annotated[
+    list[str] | None, typer.Option(metavar="ID,..", help="Run only these checks; globs such as 'node.kernel.*'.")
+]
+SkipOption = Annotated[list[str] | None, typer.Option(metavar="ID,..", help="Leave these checks out.")]
+FailOnOption = Annotated[FailOn, typer.Option(help="What makes the exit code other than 0.")]
+InstallOption = Annotated[
+    InstallChoice | None, typer.Option(help="How Calico is installed (default: what the cluster says, else unknown).")
+]
+ColorOption = Annotated[ColorChoice, typer.Option(help="When to use colours; NO_COLOR is honoured too.")]
+VerboseOption = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Show passing checks, and the evidence of all.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the verdict and what is not right.")]
+SaveOption = Annotated[str | None, typer.Option(metavar="SNAPSHOT", help="Save what was collected to this file.")]
+TimeoutOption = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0.001, help="How long collecting may take at most.")
+]
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit code; every error ends here."""
+    from ebpfcheck.errors import EbpfcheckError
+    from ebpfcheck.exitcodes import ExitCode
+
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        _write(error.format_message() + "\n")
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        _complain(error.format_message())
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted")
+        return ExitCode.INTERRUPTED
+    except EbpfcheckError as error:
+        _complain(str(error))
+        return error.exit_code
+    except Exception as error:
+        _report_defect(error, verbose=any(argument in ("-v", "--verbose") for argument in arguments))
+        return ExitCode.INTERNAL_ERROR
+    return code if isinstance(code, int) else ExitCode.READY
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version of the tool and of its knowledge.")
+    ] = False,
+) -> None:
+    """Hold the options that come before a command."""
+    if version:
+        from ebpfcheck import __version__
+        from ebpfcheck.knowledge import KNOWLEDGE_DATE
+
+        _write(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
+        raise typer.Exit
+
+
+@app.command()
+def node(
+    calico_version: CalicoVersionOption = None,
+    install: InstallOption = None,
+    format: FormatOption = None,
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    fail_on: FailOnOption = FailOn.fail,
+    save: SaveOption = None,
+    timeout: TimeoutOption = 30.0,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Look at this machine and say whether eBPF mode will work on it.
+
+    It changes nothing. Run it as root to see all there is; what only root can see is unknown otherwise.
+    """
+    from ebpfcheck.app import survey_node
+    from ebpfcheck.collect.local import LocalTransport
+
+    started_at = datetime.now(UTC)
+    settings = _settings(calico_version, install, only, skip, fail_on)
+    snapshot = survey_node(LocalTransport(), timeout)
+    return _report(snapshot, settings, "node", started_at, format, _options(color, verbose, quiet), save)
+
+
+@app.command()
+def kernel(
+    releases: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RELEASE...", help="Kernel releases as `uname -r` prints them; - reads JSON lines."),
+    ] = None,
+    proc_version: Annotated[str | None, typer.Option(metavar="TEXT", help="The kernel's /proc/version.")] = None,
+    os_image: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The system's name, such as a node's osImage.")
+    ] = None,
+    arch: Annotated[str | None, typer.Option(metavar="NAME", help="The architecture as `uname -m` prints it.")] = None,
+    calico_version: CalicoVersionOption = None,
+    format: FormatOption = None,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Judge kernel strings with no node at hand, for pipelines that build node images.
+
+    JSON lines on stdin (-) are objects with release or proc_version, and os_image and arch if they are known.
+    """
+    from ebpfcheck.app import judge_kernels, read_questions
+    from ebpfcheck.errors import UsageError
+    from ebpfcheck.exitcodes import kernel_exit_code
+    from ebpfcheck.model.kernels import KernelQuestion
+    from ebpfcheck.render import kernel_renderer
+
+    given = releases or []
+    if given == ["-"]:
+        if proc_version is not None or os_image is not None or arch is not None:
+            raise UsageError("with - the JSON lines hold all that is known of each kernel")
+        report = judge_kernels(read_questions(sys.stdin.buffer), calico_version)
+    elif not given and proc_version is None:
+        raise UsageError("give at least one RELEASE, --proc-version, or - for JSON lines on stdin")
+    elif len(given) > 1 and proc_version is not None:
+        raise UsageError("--proc-version belongs to one kernel, but several RELEASEs were given")
+    else:
+        known: list[str | None] = [*given] or [None]
+        asked = [
+            KernelQuestion(release=release, proc_version=proc_version, os_image=os_image, arch=arch)
+            for release in known
+        ]
+        report = judge_kernels(asked, calico_version)
+    options = _options(color, verbose, quiet)
+    outputs = _outputs(format)
+    _deliver([(kernel_renderer(name)(report, options), file) for name, file in outputs])
+    return kernel_exit_code(result.status for result in report.results)
+
+
+@app.command()
+def evaluate(
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A file that --save wrote; - reads stdin.")],
+    calico_version: CalicoVersionOption = None,
+    install: InstallOption = None,
+    format: FormatOption = None,
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    fail_on: FailOnOption = FailOn.fail,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Judge a saved snapshot, on any machine and for any Calico release."""
+    from ebpfcheck.collect.snapshots import load_snapshot
+
+    started_at = datetime.now(UTC)
+    settings = _settings(calico_version, install, only, skip, fail_on)
+    loaded = load_snapshot(snapshot)
+    return _report(loaded, settings, "evaluate", started_at, format, _options(color, verbose, quiet), None)
+
+
+@app.command()
+def checks(
+    check_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The check to explain.")] = None,
+    calico_version: CalicoVersionOption = None,
+) -> None:
+    """List the checks, or explain one: what, why, how it is decided, how to fix, sources."""
+    from ebpfcheck.explain import explain, list_checks
+
+    _write(list_checks(calico_version) if check_id is None else explain(check_id))
+
+
+@app.command()
+def schema(document: Annotated[SchemaChoice, typer.Argument(help="Which document.")]) -> None:
+    """Print the JSON Schema of a published document."""
+    import json
+
+    from ebpfcheck.model.codec import schema_of
+
+    _write(json.dumps(schema_of(document.value), indent=2) + "\n")
+
+
+def _settings(
+    calico_version: str | None,
+    install: InstallChoice | None,
+    only: list[str] | None,
+    skip: list[str] | None,
+    fail_on: FailOn,
+) -> "Settings":
+    from ebpfcheck.settings import Settings
+
+    return Settings(
+        calico_version=calico_version,
+        install=install.value if install else None,
+        only=_split(only),
+        skip=_split(skip),
+        fail_on=fail_on.value,
+    )
+
+
+def _split(lists: list[str] | None) -> tuple[str, ...]:
+    return tuple(word for words in lists or () for word in words.split(",") if word)
+
+
+def _report(
+    snapshot: "Snapshot",
+    settings: "Settings",
+    command: str,
+    started_at: datetime,
+    formats: list[str] | None,
+    options: "RenderOptions",
+    save: str | None,
+) -> int:
+    """Judge and show a snapshot. It is shown even if it cannot be saved."""
+    from ebpfcheck.app import report_on
+    from ebpfcheck.collect.snapshots import save_snapshot
+    from ebpfcheck.render import renderer
+
+    report: Report = report_on(snapshot, settings, command, started_at.replace(microsecond=0))
+    _deliver([(renderer(name)(report, options), file) for name, file in _outputs(formats)])
+    if save is not None:
+        save_snapshot(snapshot, save)
+    return report.exit_code
+
+
+def _outputs(formats: list[str] | None) -> list[tuple[str, str | None]]:
+    """Return (format, file) pairs, None for stdout, which takes one document only."""
+    from ebpfcheck.errors import UsageError
+
+    outputs: list[tuple[str, str | None]] = []
+    for text in formats or ["table"]:
+        name, sign, file = text.partition("=")
+        if sign and not file:
+            raise UsageError(f"--format {text}: a file name must follow the =")
+        outputs.append((name, file or None))
+    if sum(file is None for _, file in outputs) > 1:
+        raise UsageError("only one --format can go to stdout; give the others a file, as in json=report.json")
+    return outputs
+
+
+def _deliver(documents: list[tuple[str, str | None]]) -> None:
+    """Write each document to its file, or to stdout; stdout comes first, so that a bad file name loses nothing."""
+    from ebpfcheck.errors import UsageError
+
+    for text, file in sorted(documents, key=lambda document: document[1] is not None):
+        if file is None:
+            _write(text)
+            continue
+        try:
+            Path(file).write_text(text, encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _options(color: ColorChoice, verbose: int, quiet: bool) -> "RenderOptions":
+    import shutil
+
+    from ebpfcheck.render import RenderOptions
+
+    width = shutil.get_terminal_size().columns
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
+    return RenderOptions(
+        width=max(_NARROWEST, min(width, _WIDEST)),
+        color=color is ColorChoice.always or (color is ColorChoice.auto and not plain),
+        verbosity=-1 if quiet else verbose,
+    )
+
+
+def _write(text: str) -> None:
+    """Write to stdout; a reader that has gone away is no error."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(words: str) -> None:
+    from ebpfcheck.model.text import visible
+
+    sys.stderr.write(f"ebpfcheck: {visible(' '.join(words.split()))}\n")
+
+
+def _report_defect(error: Exception, *, verbose: bool) -> None:
+    from ebpfcheck import __version__
+
+    _complain(f"internal error in ebpfcheck {__version__}: {type(error).__name__}: {error}")
+    if verbose:
+        import traceback
+
+        traceback.print_exception(error)
+    else:
+        _complain("this is a defect; run it again with -v for the traceback, and report it")

@@ -1,0 +1,1 @@
+"""Everything that looks: the node survey and its parser, transports, snapshot files. Nothing here concludes."""

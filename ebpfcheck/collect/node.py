@@ -1,0 +1,428 @@
+"""Turns what the survey printed into facts of a node; the same whichever transport brought it."""
+
+import re
+import tempfile
+import zlib
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import msgspec
+
+from ebpfcheck.collect.framing import SURVEY_LIMIT, Document, Section, State, read_document
+from ebpfcheck.collect.mounts import MountTable, mount_holding, normal_path, parse_mount_table, visible_at
+from ebpfcheck.collect.transport import Survey
+from ebpfcheck.errors import CannotRunError
+from ebpfcheck.model.facts import (
+    Absent,
+    Fact,
+    Known,
+    Mount,
+    MountStack,
+    NodeFacts,
+    NodeIdentity,
+    NodeKind,
+    OsRelease,
+    Place,
+    Reason,
+    Source,
+    SourceKind,
+    Unknown,
+)
+from ebpfcheck.model.snapshot import Problem, SourceIndex
+
+T = TypeVar("T")
+
+# The kernel's constant inode number of the first process id namespace (PROC_PID_INIT_INO).
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"
+# Programs that are process 1 of a machine, or of a container that is itself a node (kind, k3d, WSL, LXC).
+_INIT_PROGRAMS = frozenset({"systemd", "init", "openrc-init", "runit", "s6-svscan", "dinit", "machined", "k3s"})
+# gVisor shows a kernel of its own making: no compiler, no builder, a fixed date.
+_GVISOR = re.compile(r"Linux version 4\.4\.0 #1 SMP [^()]*")
+# The longest text that is taken for the content of a one-line file of /proc or /sys.
+_LINE_LIMIT = 4096
+_CONFIG_OPTION = re.compile(
+    r"(?:# )?(CONFIG_(?:BPF\w*|CGROUPS|CGROUP_BPF|DEBUG_INFO_BTF|HAVE_EBPF_JIT|NETKIT|NET_CLS_ACT|NET_CLS_BPF|NET_SCHED"
+    r"|NET_SCH_INGRESS|SECURITY_LOCKDOWN_LSM|VETH|VXLAN|XDP_SOCKETS))(?:=(\S{1,64})| is not set)",
+    re.ASCII,
+)
+_FILESYSTEMS = ("bpf", "cgroup", "cgroup2")
+_SYSTEMD_LIBRARY = re.compile(r"libsystemd-shared-(\d{1,5})", re.ASCII)
+# Mounts of pods and containers differ on every node and say nothing of the node.
+_WORKLOAD_PATH = re.compile(r"/(?:pods|containers|overlay2|rootfs|netns|docker|sandboxes)/")
+
+CONTAINER_WORDS = "it ran inside a container, which shows its own files and mounts, not the node's"
+NAMESPACE_WORDS = "it ran in another mount namespace than process 1, which need not show the node's files"
+
+
+def node_facts(survey: Survey, kind: SourceKind, sources: SourceIndex) -> tuple[NodeFacts, tuple[Problem, ...]]:
+    """Return the facts that a survey gives and what went wrong; CannotRunError if not one frame of it is there."""
+    document = read_document(survey.data, survey.nonce)
+    if not document.sections:
+        raise CannotRunError(
+            f"the survey printed nothing that can be read{': ' + survey.detail if survey.detail else ''}"
+        )
+    reader = _Reader(document, survey, kind, sources)
+    problems: tuple[Problem, ...] = ()
+    if not document.complete:
+        problems = (
+            Problem(
+                source="survey",
+                reason=survey.cut or Reason.TRUNCATED,
+                detail=survey.detail or "the survey was cut off before its end",
+            ),
+        )
+    return reader.facts(), problems
+
+
+class _Reader:
+    """Reads one document; each method gives one fact, or Unknown with the reason."""
+
+    def __init__(self, document: Document, survey: Survey, kind: SourceKind, sources: SourceIndex) -> None:
+        self._sections = document.sections
+        self._cut = survey.cut or Reason.TRUNCATED
+        self._kind = kind
+        self._sources = sources
+        self._root_hint = "" if self._uid() == 0 else "; run as root to see it"
+
+    def facts(self) -> NodeFacts:
+        """Read all facts."""
+        proc_version = self._line("version")
+        kernel_view = self._kernel_view(proc_version)
+        file_view = self._file_view()
+        config = self._behind(kernel_view, self._kernel_config(file_view))
+        mounts = self._behind(file_view if self._in_container() else None, self._mount_table())
+        name = self._line("hostname")
+        return NodeFacts(
+            identity=NodeIdentity(name=name.value if isinstance(name, Known) and name.value else "localhost"),
+            kind=NodeKind(
+                proc_version=self._behind(kernel_view, proc_version),
+                kernel_release=self._behind(kernel_view, self._line("osrelease")),
+                arch=self._line("arch"),
+                os=self._behind(file_view, self._fact("os-release", _os_release)),
+                container=self._container(),
+                init=self._behind(file_view, self._line("init")),
+                systemd_version=self._behind(file_view, self._systemd_version()),
+                kernel_config=config,
+                vmlinux_btf=self._behind(kernel_view, self._btf()),
+                lockdown=self._behind(kernel_view, self._lockdown(config)),
+                lsm=self._behind(kernel_view, self._lsm()),
+                selinux=self._behind(file_view, self._fact("selinux", _selinux)),
+                bpf_jit_enable=self._behind(kernel_view, self._host_net_number("jit-enable")),
+                bpf_jit_harden=self._behind(kernel_view, self._host_net_number("jit-harden")),
+                unprivileged_bpf_disabled=self._behind(kernel_view, self._fact("unprivileged-bpf", _number)),
+                filesystems=self._behind(kernel_view, self._fact("filesystems", _filesystems)),
+                bpffs=_mounted(mounts, "/sys/fs/bpf"),
+                bpffs_elsewhere=_of(mounts, lambda table: _points(table, "bpf", {"/sys/fs/bpf"})),
+                bpffs_fstab=self._behind(file_view, self._fstab()),
+                bpffs_unit=self._behind(file_view, self._first_path("bpffs-units")),
+                cgroup_layout=_of(mounts, _cgroup_layout),
+                cgroup2_mounts=_of(mounts, lambda table: _points(table, "cgroup2", set())),
+                run_calico=self._behind(file_view, self._run_calico(mounts)),
+                calico_cgroup=_mounted(mounts, "/run/calico/cgroup"),
+            ),
+        )
+
+    # Where the survey ran, and so whose files, mounts and kernel it saw.
+
+    def _uid(self) -> int | None:
+        match = re.search(r"^Uid:\s+\d+\s+(\d+)", self._text("self"), re.MULTILINE)
+        return None if match is None else int(match[1])
+
+    def _in_first_pid_namespace(self) -> bool | None:
+        namespace = self._line("pid-namespace")
+        return namespace.value == _FIRST_PID_NAMESPACE if isinstance(namespace, Known) else None
+
+    def _in_container(self) -> bool:
+        """Whether process 1 is not a node's: in doubt it is taken for a container's."""
+        if self._in_first_pid_namespace():
+            return False
+        init = self._line("init")
+        return not (isinstance(init, Known) and init.value in _INIT_PROGRAMS)
+
+    def _container(self) -> Fact[str]:
+        source = self._source("container-marks")
+        if self._in_first_pid_namespace() or not self._in_container():
+            return Absent(source=source)
+        named = self._line("container")
+        if isinstance(named, Known) and named.value:
+            return Known(value=named.value, source=self._source("container"))
+        marks = self._text("container-marks") + self._text("init-cgroup")
+        for word, engine in (("dockerenv", "docker"), ("containerenv", "podman"), ("kubepods", "kubernetes")):
+            if word in marks:
+                return Known(value=engine, source=source)
+        return Known(value="unnamed", source=source)
+
+    def _file_view(self) -> Unknown | None:
+        if self._in_container():
+            return Unknown(reason=Reason.NOT_COLLECTED, detail=CONTAINER_WORDS)
+        own = self._text("own-first-mount").strip()
+        of_init = self._text("mountinfo").partition("\n")[0].strip()
+        if own and of_init and own != of_init:
+            return Unknown(reason=Reason.NOT_COLLECTED, detail=NAMESPACE_WORDS)
+        return None
+
+    def _kernel_view(self, proc_version: Fact[str]) -> Unknown | None:
+        if isinstance(proc_version, Known) and _GVISOR.fullmatch(proc_version.value):
+            return Unknown(
+                reason=Reason.NOT_COLLECTED, detail="it ran in a gVisor sandbox, which shows a kernel of its own making"
+            )
+        return None
+
+    @staticmethod
+    def _behind(view: Unknown | None, fact: Fact[T]) -> Fact[T]:
+        return fact if view is None else view
+
+    # Reading a section.
+
+    def _source(self, name: str) -> int:
+        section = self._sections.get(name)
+        return self._sources.add(Source(kind=self._kind, locator=section.locator if section else f"survey: {name}"))
+
+    def _text(self, name: str) -> str:
+        section = self._sections.get(name)
+        return section.data.decode("utf-8", "backslashreplace") if section and section.state is State.OK else ""
+
+    def _fact(self, name: str, convert: Callable[[str], T]) -> Fact[T]:
+        return self._bytes_fact(name, lambda data: convert(data.decode("utf-8", "backslashreplace")))
+
+    def _bytes_fact(self, name: str, convert: Callable[[bytes], T]) -> Fact[T]:
+        section = self._sections.get(name)
+        source = self._source(name)
+        if section is None:
+            return Unknown(reason=self._cut, detail="the survey ended before it", source=source)
+        if section.state is State.OK:
+            try:
+                return Known(value=convert(section.data), source=source)
+            except ValueError as error:
+                return Unknown(reason=Reason.UNPARSABLE, detail=f"{section.locator}: {error}", source=source)
+        return self._missing(section, source)
+
+    def _missing(self, section: Section, source: int) -> Absent | Unknown:
+        if section.state is State.ABSENT:
+            return Absent(source=source)
+        if section.state is State.FORBIDDEN:
+            detail = f"{section.locator}: {section.words}{self._root_hint}"
+            return Unknown(reason=Reason.FORBIDDEN, detail=detail, source=source)
+        if section.state is State.NO_TOOL:
+            detail = f"{section.locator}: there is no {section.words} to read it with"
+            return Unknown(reason=Reason.TOOL_MISSING, detail=detail, source=source)
+        reason = self._cut if section.state is State.TRUNCATED else Reason.NOT_COLLECTED
+        return Unknown(reason=reason, detail=f"{section.locator}: {section.words}", source=source)
+
+    def _line(self, name: str) -> Fact[str]:
+        return self._fact(name, _one_line)
+
+    # Facts that take more than one section.
+
+    def _kernel_config(self, file_view: Unknown | None) -> Fact[tuple[tuple[str, str], ...]]:
+        if "config-gz" in self._sections:
+            return self._bytes_fact("config-gz", _gzipped_config)
+        fact = self._fact("config", _config)
+        if isinstance(fact, Absent):
+            return Unknown(
+                reason=Reason.NOT_COLLECTED,
+                detail="neither /proc/config.gz nor a configuration file of the running kernel is there",
+                source=fact.source,
+            )
+        return self._behind(file_view, fact)
+
+    def _btf(self) -> Fact[bool]:
+        fact = self._fact("btf", lambda text: "content" in text.split())
+        if isinstance(fact, Absent) and self._state("sysfs") is not State.OK:
+            return Unknown(reason=Reason.NOT_COLLECTED, detail="/sys/kernel is not there to look in")
+        return fact
+
+    def _state(self, name: str) -> State | None:
+        section = self._sections.get(name)
+        return section.state if section else None
+
+    def _lockdown(self, config: Fact[tuple[tuple[str, str], ...]]) -> Fact[str]:
+        fact = self._fact("lockdown", _chosen)
+        if not isinstance(fact, Absent) or self._state("lsm") is State.OK:
+            return fact
+        if isinstance(config, Known) and dict(config.value).get("CONFIG_SECURITY_LOCKDOWN_LSM", "n") == "n":
+            return Absent(source=config.source)
+        return Unknown(reason=Reason.NOT_COLLECTED, detail="securityfs is not mounted", source=fact.source)
+
+    def _lsm(self) -> Fact[tuple[str, ...]]:
+        fact = self._fact("lsm", lambda text: tuple(_one_line(text).split(",")))
+        if isinstance(fact, Absent):
+            return Unknown(reason=Reason.NOT_COLLECTED, detail="securityfs is not mounted", source=fact.source)
+        return fact
+
+    def _host_net_number(self, name: str) -> Fact[int]:
+        fact = self._fact(name, _number)
+        if isinstance(fact, Absent) and self._state("host-net") is not State.OK:
+            detail = "it ran in another network namespace than the node's, which does not show this setting"
+            return Unknown(reason=Reason.NOT_COLLECTED, detail=detail, source=fact.source)
+        return fact
+
+    def _systemd_version(self) -> Fact[int]:
+        fact = self._fact("systemd", lambda text: [int(number) for number in _SYSTEMD_LIBRARY.findall(text)])
+        if not isinstance(fact, Known):
+            return fact
+        return Known(value=max(fact.value), source=fact.source) if fact.value else Absent(source=fact.source)
+
+    def _first_path(self, name: str) -> Fact[str]:
+        fact = self._fact(name, lambda text: text.split("\n")[0])
+        return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
+
+    def _fstab(self) -> Fact[str]:
+        fact = self._fact("fstab", _fstab_line)
+        if isinstance(fact, Known):
+            return Absent(source=fact.source) if fact.value is None else Known(value=fact.value, source=fact.source)
+        return fact
+
+    def _mount_table(self) -> Fact[MountTable]:
+        fact = self._fact("mountinfo", _mount_table)
+        if not isinstance(fact, Unknown) and not isinstance(fact, Absent):
+            return fact
+        detail = fact.detail if isinstance(fact, Unknown) else "/proc/1 is hidden" + self._root_hint
+        reason = fact.reason if isinstance(fact, Unknown) else Reason.FORBIDDEN
+        own = self._text("own-mountinfo")
+        if own:
+            stack = visible_at(parse_mount_table(own), "/sys/fs/bpf")
+            seen = stack.visible.fstype if stack and stack.visible else "nothing"
+            detail += f" (this process itself sees {seen} mounted at /sys/fs/bpf)"
+        return Unknown(reason=reason, detail=detail, source=fact.source)
+
+    def _run_calico(self, mounts: Fact[MountTable]) -> Fact[Place]:
+        if not isinstance(mounts, Known):
+            return mounts
+        mount = mount_holding(mounts.value, "/run/calico")
+        if mount is None:
+            return Unknown(reason=Reason.UNPARSABLE, detail="the mount table has no root", source=mounts.source)
+        kind = self._fact("run-calico", lambda text: "directory" in text.split())
+        if isinstance(kind, Unknown):
+            return kind
+        state: Literal["directory", "missing", "other"] = "missing"
+        if isinstance(kind, Known):
+            state = "directory" if kind.value else "other"
+        return Known(
+            value=Place(state=state, fstype=mount.fstype, read_only=mount.read_only), source=self._source("run-calico")
+        )
+
+
+def _of(fact: Fact[MountTable], convert: Callable[[MountTable], T]) -> Fact[T]:
+    return Known(value=convert(fact.value), source=fact.source) if isinstance(fact, Known) else fact
+
+
+def _mounted(fact: Fact[MountTable], path: str) -> Fact[MountStack]:
+    if not isinstance(fact, Known):
+        return fact
+    stack = visible_at(fact.value, path)
+    if stack is None:
+        return Absent(source=fact.source)
+    plain = MountStack(
+        visible=None if stack.visible is None else _without_sizes(stack.visible),
+        hidden=tuple(_without_sizes(mount) for mount in stack.hidden),
+    )
+    return Known(value=plain, source=fact.source)
+
+
+def _without_sizes(mount: Mount) -> Mount:
+    """Drop the options that differ from node to node, such as size=12334492k."""
+    kept = tuple(option for option in mount.options if "=" not in option or option.startswith("mode="))
+    return msgspec.structs.replace(mount, options=kept)
+
+
+def _points(table: MountTable, fstype: str, but: set[str]) -> tuple[str, ...]:
+    points = {entry.mount.point for entry in table.entries if entry.mount.fstype == fstype} - but
+    return tuple(sorted(point for point in points if not _WORKLOAD_PATH.search(point)))
+
+
+def _cgroup_layout(table: MountTable) -> Literal["unified", "hybrid", "legacy", "none"]:
+    root = visible_at(table, "/sys/fs/cgroup")
+    if root is not None and root.visible is not None and root.visible.fstype == "cgroup2":
+        return "unified"
+    below = {entry.mount.fstype for entry in table.entries if entry.mount.point.startswith("/sys/fs/cgroup/")}
+    if "cgroup" in below:
+        return "hybrid" if "cgroup2" in below else "legacy"
+    return "none"
+
+
+def _one_line(text: str) -> str:
+    if len(text) > _LINE_LIMIT:
+        raise ValueError(f"it is longer than {_LINE_LIMIT} characters")
+    return text.strip()
+
+
+def _number(text: str) -> int:
+    line = _one_line(text)
+    if not re.fullmatch(r"-?\d{1,18}", line, re.ASCII):
+        raise ValueError(f"{line[:40]!r} is not a number")
+    return int(line)
+
+
+def _chosen(text: str) -> str:
+    match = re.search(r"\[(\w+)\]", _one_line(text), re.ASCII)
+    if match is None:
+        raise ValueError("no choice is marked")
+    return match[1]
+
+
+def _selinux(text: str) -> Literal["enforcing", "permissive"]:
+    return "enforcing" if _number(text) else "permissive"
+
+
+def _filesystems(text: str) -> tuple[str, ...]:
+    listed = {line.split()[-1] for line in text.splitlines() if line.split()}
+    if not listed:
+        raise ValueError("it is empty")
+    return tuple(name for name in _FILESYSTEMS if name in listed)
+
+
+def _mount_table(text: str) -> MountTable:
+    table = parse_mount_table(text)
+    if not table.entries or table.unread_lines:
+        raise ValueError(f"{table.unread_lines or 'all'} of its lines cannot be read")
+    return table
+
+
+def _gzipped_config(data: bytes) -> tuple[tuple[str, str], ...]:
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        content = unzip.decompress(data, SURVEY_LIMIT)
+    except zlib.error as error:
+        raise ValueError(f"it cannot be unpacked ({error})") from error
+    if not unzip.eof:
+        raise ValueError("it is cut off or too large")
+    return _config(content.decode("utf-8", "backslashreplace"))
+
+
+def _config(text: str) -> tuple[tuple[str, str], ...]:
+    options = {match[1]: match[2] or "n" for line in text.splitlines() if (match := _CONFIG_OPTION.fullmatch(line))}
+    if not options:
+        raise ValueError("it holds no option of a kernel configuration")
+    return tuple(sorted(options.items()))
+
+
+def _fstab_line(text: str) -> str | None:
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) >= 4 and not fields[0].startswith("#") and normal_path(fields[1]) == "/sys/fs/bpf":
+            return " ".join(fields)
+    return None
+
+
+def _os_release(text: str) -> OsRelease:
+    import distro
+
+    if len(text) > 64 * 1024:
+        raise ValueError("it is too long")
+    # Only a file is read by distro's public interface.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".os-release") as content:
+        content.write(text)
+        content.flush()
+        system = distro.LinuxDistribution(
+            include_lsb=False, os_release_file=content.name, include_uname=False, include_oslevel=False
+        )
+        fields = system.os_release_info()
+    if not fields.get("id") and not fields.get("name"):
+        raise ValueError("it names no distribution")
+    return OsRelease(
+        id=fields.get("id", "").lower(),
+        id_like=tuple(fields.get("id_like", "").lower().split()),
+        version=fields.get("version_id", ""),
+        name=fields.get("pretty_name", "") or fields.get("name", ""),
+    )

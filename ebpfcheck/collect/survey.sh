@@ -1,0 +1,189 @@
+#!/bin/sh
+# Prints what a node says of itself, as one framed document for ebpfcheck to read. It changes nothing.
+#
+#     sh survey.sh NONCE        or        sh -s NONCE <survey.sh
+#
+# A frame is the line "ebpfcheck-NONCE begin NAME LOCATOR", the bytes as they are, and the line
+# "ebpfcheck-NONCE end STATE [WORDS]"; the newline before an end marker belongs to the marker. STATE is ok, absent,
+# forbidden, failed, or no-tool. The last line is "ebpfcheck-NONCE done".
+# Bytes never pass through a shell variable, which would drop NULs, and no command here reads stdin, which may be
+# this script.
+
+LC_ALL=C
+export LC_ALL
+PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+
+nonce=$1
+mark=ebpfcheck-$nonce
+
+begin() { printf '\n%s begin %s %s\n' "$mark" "$1" "$2"; }
+end() { printf '\n%s end %s\n' "$mark" "$*"; }
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Is a path that cannot be seen merely hidden, by a directory that we may not search?
+hidden() {
+    up=${1%/*}
+    while [ -n "$up" ] && [ ! -d "$up" ]; do up=${up%/*}; done
+    [ ! -x "${up:-/}" ]
+}
+
+# Ends the frame of a path that is not there, or not to be seen.
+end_missing() {
+    if hidden "$1"; then end forbidden 'its directory may not be searched'; else end absent; fi
+}
+
+# Ends the frame of a path that is there but could not be read.
+end_unreadable() {
+    if ! has cat; then
+        end no-tool cat
+        return
+    fi
+    words=$(cat "$1" 2>&1 >/dev/null </dev/null)
+    case $words in
+    *ermission\ denied* | *not\ permitted*) end forbidden "${words##*: }" ;;
+    *o\ such\ file*) end absent ;;
+    *) end failed "${words##*: }" ;;
+    esac
+}
+
+# NAME PATH: the bytes of a file.
+file() {
+    begin "$1" "$2"
+    if [ ! -e "$2" ]; then
+        end_missing "$2"
+    elif cat "$2" 2>/dev/null </dev/null; then
+        end ok
+    else
+        end_unreadable "$2"
+    fi
+}
+
+# NAME PATH PATTERN: the lines of a file that match an extended regular expression.
+lines() {
+    begin "$1" "$2"
+    if [ ! -e "$2" ]; then
+        end_missing "$2"
+    elif ! has sed; then
+        end no-tool sed
+    elif sed -n -E "$3" "$2" 2>/dev/null </dev/null; then
+        end ok
+    else
+        end_unreadable "$2"
+    fi
+}
+
+# NAME PATH: what a symbolic link of /proc says.
+link() {
+    begin "$1" "$2"
+    if ! has readlink; then
+        end no-tool readlink
+    elif readlink "$2" 2>/dev/null </dev/null; then
+        end ok
+    else
+        end forbidden 'it may not be read'
+    fi
+}
+
+# NAME PATH: whether a path is there, is a directory, has content.
+kind() {
+    begin "$1" "$2"
+    if [ ! -e "$2" ]; then
+        end_missing "$2"
+        return
+    fi
+    if [ -d "$2" ]; then echo directory; fi
+    if [ -s "$2" ]; then echo content; fi
+    end ok
+}
+
+# NAME LOCATOR PATH...: which of the paths are there.
+which_of() {
+    begin "$1" "$2"
+    shift 2
+    for path; do
+        if [ -e "$path" ] || [ -L "$path" ]; then printf '%s\n' "$path"; fi
+    done
+    end ok
+}
+
+# Where and as whom this runs.
+lines self /proc/self/status '/^(Uid|NSpid|CapEff|Seccomp):/p'
+link pid-namespace /proc/self/ns/pid
+# Mount ids are unique on a machine, so one line tells whether process 1 lives in our mount namespace.
+lines own-first-mount /proc/self/mountinfo '1p'
+file init /proc/1/comm
+file init-cgroup /proc/1/cgroup
+which_of container-marks 'marks of container engines' /.dockerenv /run/.containerenv /run/systemd/container
+file container /run/systemd/container
+file hostname /proc/sys/kernel/hostname
+
+# The kernel and the system.
+file version /proc/version
+file osrelease /proc/sys/kernel/osrelease
+if [ -r /proc/sys/kernel/arch ]; then
+    file arch /proc/sys/kernel/arch
+else
+    begin arch 'uname -m'
+    if has uname; then
+        if uname -m; then end ok; else end failed uname; fi
+    elif has coreutils; then
+        if coreutils --coreutils-prog=uname -m; then end ok; else end failed coreutils; fi
+    else
+        end no-tool uname
+    fi
+fi
+if [ -e /etc/os-release ]; then file os-release /etc/os-release; else file os-release /usr/lib/os-release; fi
+
+# The kernel's configuration: only a file that belongs to the running release.
+release=
+if [ -r /proc/sys/kernel/osrelease ]; then read -r release </proc/sys/kernel/osrelease; fi
+if [ -r /proc/config.gz ]; then
+    file config-gz /proc/config.gz
+else
+    config=
+    case $release in
+    '' | */*) ;;
+    *)
+        for path in "/boot/config-$release" "/lib/modules/$release/config" "/usr/lib/modules/$release/config" \
+            "/usr/lib/ostree-boot/config-$release" "/lib/modules/$release/build/.config"; do
+            if [ -z "$config" ] && [ -r "$path" ]; then config=$path; fi
+        done
+        ;;
+    esac
+    if [ -n "$config" ]; then
+        lines config "$config" \
+            '/^(# )?CONFIG_(BPF|CGROUP|DEBUG_INFO_BTF|HAVE_EBPF|NETKIT|NET_CLS|NET_SCH|SECURITY_LOCK|VETH|VXLAN|XDP)/p'
+    else
+        begin config "kernel configuration of $release"
+        end absent
+    fi
+fi
+
+file filesystems /proc/filesystems
+kind sysfs /sys/kernel
+kind btf /sys/kernel/btf/vmlinux
+file lockdown /sys/kernel/security/lockdown
+file lsm /sys/kernel/security/lsm
+file selinux /sys/fs/selinux/enforce
+file jit-enable /proc/sys/net/core/bpf_jit_enable
+file jit-harden /proc/sys/net/core/bpf_jit_harden
+# Only the host's network namespace has it, as it has bpf_jit_*.
+kind host-net /proc/sys/net/core/netdev_budget
+file unprivileged-bpf /proc/sys/kernel/unprivileged_bpf_disabled
+
+# Mounts: those of process 1 are the node's; our own are only worth a hint.
+file mountinfo /proc/1/mountinfo
+if ! cat /proc/1/mountinfo >/dev/null 2>&1 </dev/null; then file own-mountinfo /proc/self/mountinfo; fi
+kind run-calico /run/calico
+lines fstab /etc/fstab '\#/sys/fs/bpf#p'
+which_of bpffs-units 'systemd units sys-fs-bpf.mount' \
+    /etc/systemd/system/*.wants/sys-fs-bpf.mount /etc/systemd/system/*.requires/sys-fs-bpf.mount \
+    /run/systemd/system/*.wants/sys-fs-bpf.mount /usr/lib/systemd/system/*.wants/sys-fs-bpf.mount \
+    /lib/systemd/system/*.wants/sys-fs-bpf.mount
+which_of systemd 'libsystemd-shared-*.so' /usr/lib/systemd/libsystemd-shared-*.so /lib/systemd/libsystemd-shared-*.so \
+    /usr/lib/*/systemd/libsystemd-shared-*.so /usr/lib64/systemd/libsystemd-shared-*.so
+
+printf '\n%s done\n' "$mark"
+exit 0

@@ -1,0 +1,208 @@
+"""Judges facts by checks: each distinct combination of facts once, equal outcomes merged, errors contained."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from ebpfcheck.knowledge.types import Release
+from ebpfcheck.model.check import Check, Given, Need, Outcome, Rung, not_applicable, unknown
+from ebpfcheck.model.facts import Absent, ClusterFacts, Fact, Install, Known, NodeKind, Reason, Source, Unknown
+from ebpfcheck.model.report import (
+    Coverage,
+    Evidence,
+    Finding,
+    Remediation,
+    Severity,
+    Status,
+    Summary,
+    Verdict,
+    fingerprint,
+)
+from ebpfcheck.model.snapshot import Snapshot
+from ebpfcheck.model.text import excerpt, visible
+
+_EVIDENCE_LIMIT = 300
+
+
+def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install: Install) -> tuple[Finding, ...]:
+    """Return the findings of the checks about a snapshot, in the order of the checks."""
+    nodes_of_kind: list[list[int]] = [[] for _ in snapshot.kinds]
+    for index, node in enumerate(snapshot.nodes):
+        nodes_of_kind[node.kind].append(index)
+    names = tuple(visible(node.identity.name) for node in snapshot.nodes)
+    findings: list[Finding] = []
+    for check in checks:
+        if check.scope == "cluster":
+            groups = _outcomes(check, (snapshot.cluster or ClusterFacts(),), snapshot.sources, release, install)
+        else:
+            groups = _outcomes(check, snapshot.kinds, snapshot.sources, release, install)
+        for outcome, (evidence, holders) in groups.items():
+            if check.scope == "cluster":
+                subjects: tuple[str, ...] = ("cluster",)
+            else:
+                subjects = tuple(names[index] for index in sorted(n for kind in holders for n in nodes_of_kind[kind]))
+            if subjects:
+                findings.append(_finding(check, outcome, tuple(evidence), subjects, release))
+    return tuple(findings)
+
+
+def summarize(findings: Iterable[Finding]) -> Summary:
+    """Count findings by status; a waived one counts as waived alone."""
+    counts = dict.fromkeys(("passed", "warn", "fail", "unknown", "not_applicable", "waived"), 0)
+    for finding in findings:
+        word = "passed" if finding.status is Status.PASS else finding.status.value
+        counts["waived" if finding.waived_by else word] += 1
+    return Summary(**counts)
+
+
+def decide(findings: Iterable[Finding], coverage: Coverage, *, checks_lost: bool = False) -> Verdict:
+    """Return the verdict; an unknown decides only where the check could have failed at this release.
+
+    `checks_lost` says that checks which were asked for could not be loaded.
+    """
+    counted = [finding for finding in findings if finding.waived_by is None]
+    if any(finding.status is Status.FAIL for finding in counted):
+        return Verdict.NOT_READY
+    blind = any(finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER for finding in counted)
+    if blind or coverage.unseen or checks_lost:
+        return Verdict.INCONCLUSIVE
+    if any(finding.status is Status.WARN for finding in counted):
+        return Verdict.READY_WITH_WARNINGS
+    return Verdict.READY
+
+
+_Groups = dict[Outcome, tuple[dict[Evidence, None], list[int]]]
+
+
+def _outcomes(
+    check: Check,
+    holders: Sequence[NodeKind | ClusterFacts],
+    sources: Sequence[Source],
+    release: Release,
+    install: Install,
+) -> _Groups:
+    """Judge each distinct combination of the needed facts once; group the holders' indices by outcome."""
+    judged: dict[tuple[Fact[Any], ...], tuple[Outcome, tuple[Evidence, ...]]] = {}
+    groups: _Groups = {}
+    names = tuple(dict.fromkeys(name for need in check.needs for name in need.facts))
+    for index, holder in enumerate(holders):
+        key = tuple(getattr(holder, name) for name in names)
+        if key not in judged:
+            facts = dict(zip(names, key, strict=True))
+            outcome = _judge_once(check, facts, release, install)
+            judged[key] = outcome, _evidence(facts, sources)
+        outcome, evidence = judged[key]
+        seen, members = groups.setdefault(outcome, ({}, []))
+        seen.update(dict.fromkeys(evidence))
+        members.append(index)
+    return groups
+
+
+def _judge_once(check: Check, facts: dict[str, Fact[Any]], release: Release, install: Install) -> Outcome:
+    # A check may be anybody's: whatever it raises or returns must not take the other findings along.
+    try:
+        if check.severity(release) is None:
+            return not_applicable("release", f"This does not concern Calico {release.version}.")
+        values: dict[Need[Any], Any] = {}
+        for need in check.needs:
+            value = _unwrap(need, facts)
+            if isinstance(value, Outcome):
+                return value
+            values[need] = value
+        outcome: object = check.judge(Given(release, install, values))
+    except Exception as error:
+        return _broken(f"{type(error).__name__}: {error}", type(error).__name__)
+    if not isinstance(outcome, Outcome):
+        return _broken(f"it returned {type(outcome).__name__}", "no-outcome")
+    return outcome
+
+
+def _broken(words: str, cause: str) -> Outcome:
+    return unknown(f"broken:{cause}", f"The check itself failed: {excerpt(words)}.", reason=Reason.UNSUPPORTED)
+
+
+def _unwrap(need: Need[Any], facts: dict[str, Fact[Any]]) -> Any:
+    """Return what the check is given for a need, or the outcome where the need is not met."""
+    if need.mode == "first_of":
+        for name in need.facts:
+            fact = facts[name]
+            if isinstance(fact, Known):
+                return Rung(fact=name, value=fact.value)
+        return _not_told(need.facts[0], facts[need.facts[0]])
+    name = need.facts[0]
+    fact = facts[name]
+    if need.mode == "optional":
+        return fact
+    if isinstance(fact, Unknown):
+        return _not_told(name, fact)
+    if need.mode == "settled":
+        return fact
+    return fact.value if isinstance(fact, Known) else _not_told(name, fact)
+
+
+def _not_told(name: str, fact: Fact[Any]) -> Outcome:
+    word = name.replace("_", " ")
+    if isinstance(fact, Unknown):
+        detail, reason = fact.detail, fact.reason
+    else:
+        detail, reason = "it is not there", Reason.NOT_COLLECTED
+    return unknown(
+        f"need:{name}:{reason}",
+        f"This could not be told, because {word} is not known: {excerpt(detail)}.",
+        reason=reason,
+    )
+
+
+def _evidence(facts: dict[str, Fact[Any]], sources: Sequence[Source]) -> tuple[Evidence, ...]:
+    def entry(name: str, fact: Fact[Any]) -> Evidence:
+        source = None if fact.source is None else sources[fact.source]
+        if isinstance(fact, Known):
+            value = _shown(fact.value)
+        else:
+            value = "absent" if isinstance(fact, Absent) else f"unknown ({fact.reason}: {fact.detail})"
+        return Evidence(fact=name, value=excerpt(value, _EVIDENCE_LIMIT), source=source)
+
+    return tuple(entry(name, fact) for name, fact in facts.items())
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _finding(
+    check: Check, outcome: Outcome, evidence: tuple[Evidence, ...], subjects: tuple[str, ...], release: Release
+) -> Finding:
+    fix = outcome.remediation
+    return Finding(
+        id=check.id,
+        title=check.title,
+        category=check.category,
+        scope=check.scope,
+        severity=Severity.NOTE if outcome.is_note else _severity(check, release),
+        status=outcome.status,
+        subjects=subjects,
+        message=visible(outcome.message),
+        observed=visible(outcome.observed),
+        required=visible(outcome.required),
+        reason=outcome.reason,
+        evidence=evidence,
+        remediation=None
+        if fix is None
+        else Remediation(
+            text=visible(fix.text),
+            commands=tuple(visible(command) for command in fix.commands),
+            needs_reboot=fix.needs_reboot,
+            disruptive=fix.disruptive,
+        ),
+        docs_url=check.docs_url,
+        fingerprint=fingerprint(check.id, outcome.status, outcome.cause),
+    )
+
+
+def _severity(check: Check, release: Release) -> Severity:
+    try:
+        return check.severity(release) or Severity.NOTE
+    except Exception:
+        # What cannot say how bad it is may be the worst; its finding already says that it is broken.
+        return Severity.BLOCKER

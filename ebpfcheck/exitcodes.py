@@ -1,0 +1,44 @@
+"""Exit codes, the same whatever the format."""
+
+import enum
+from collections.abc import Iterable
+from typing import Literal
+
+from ebpfcheck.model.report import Status, Verdict
+
+
+class ExitCode(enum.IntEnum):
+    """What the process returns; 5 outranks 1, 1 outranks 3, 3 outranks 4."""
+
+    READY = 0
+    NOT_READY = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    WARNINGS = 4
+    COULD_NOT_RUN = 5
+    INTERNAL_ERROR = 70
+    INTERRUPTED = 130
+
+
+FailOn = Literal["fail", "warn", "never"]
+
+
+def exit_code(verdict: Verdict, fail_on: FailOn) -> ExitCode:
+    """Return the exit code of a verdict; `never` keeps a report from failing anything."""
+    if fail_on == "never":
+        return ExitCode.READY
+    if verdict is Verdict.READY_WITH_WARNINGS:
+        return ExitCode.WARNINGS if fail_on == "warn" else ExitCode.READY
+    return {
+        Verdict.READY: ExitCode.READY,
+        Verdict.NOT_READY: ExitCode.NOT_READY,
+        Verdict.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    }[verdict]
+
+
+def kernel_exit_code(statuses: Iterable[Status]) -> ExitCode:
+    """Return the exit code for judged kernel strings: one refused decides, then one undecidable."""
+    seen = set(statuses)
+    if Status.FAIL in seen:
+        return ExitCode.NOT_READY
+    return ExitCode.INCONCLUSIVE if Status.UNKNOWN in seen else ExitCode.READY

@@ -1,0 +1,49 @@
+"""Lists the checks and explains one of them."""
+
+from pkgutil import get_data
+
+from ebpfcheck.app import target_version
+from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.model.check import Check
+from ebpfcheck.model.facts import ClusterFacts
+from ebpfcheck.registry import load_registry
+
+
+def list_checks(calico_version: str | None) -> str:
+    """Return a line for each check: its id, how bad it can be at a release, its title."""
+    knowledge = load_knowledge()
+    version, _ = target_version(knowledge, calico_version, ClusterFacts())
+    release = knowledge.at(version)
+    registry = load_registry()
+    width = max(len(check.id) for check in registry.checks)
+    lines = [f"{'CHECK':<{width}}  {f'AT {version}':<14}  TITLE"]
+    for check in registry.checks:
+        severity = check.severity(release)
+        lines.append(f"{check.id:<{width}}  {severity.value if severity else 'not applicable':<14}  {check.title}")
+    lines += [f"problem: {problem.source}: {problem.detail}" for problem in registry.problems]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def explain(check_id: str) -> str:
+    """Return the page of a check, and from which release on it is how bad; UsageError if there is no such check."""
+    check = load_registry().find(check_id)
+    facts = dict.fromkeys(name for need in check.needs for name in need.facts)
+    page = get_data("ebpfcheck.checks", f"pages/{check.id}.md") if check.docs_url.endswith(f"{check.id}.md") else None
+    parts = [page.decode() if page is not None else f"# {check.id}: {check.title}\n\nSee {check.docs_url}\n"]
+    parts.append("\n## At which releases\n\n" + "".join(f"- {line}\n" for line in _severities(check)))
+    parts.append(f"\nIt rests on these facts: {', '.join(facts)}.\n")
+    return "".join(parts)
+
+
+def _severities(check: Check) -> list[str]:
+    """Return a line for each run of releases at which the check is equally bad."""
+    knowledge = load_knowledge()
+    runs: list[tuple[str, str, str]] = []
+    for minor in knowledge.minors():
+        severity = check.severity(knowledge.at(minor))
+        word = severity.value if severity else "not applicable"
+        if runs and runs[-1][2] == word:
+            runs[-1] = (runs[-1][0], str(minor), word)
+        else:
+            runs.append((str(minor), str(minor), word))
+    return [f"{first} to {last}: {word}" if first != last else f"{first}: {word}" for first, last, word in runs]

@@ -1,0 +1,28 @@
+"""Reads the knowledge tables that lie beside this file."""
+
+from functools import cache
+from pkgutil import get_data
+from typing import TypeVar
+
+import msgspec
+
+from ebpfcheck.knowledge.types import KernelTables, Knowledge, NodeTables, Releases
+
+T = TypeVar("T")
+
+
+@cache
+def load_knowledge() -> Knowledge:
+    """Return the tables, read once; msgspec.ValidationError if one of them is malformed (a defect)."""
+    return Knowledge(
+        releases=_read("releases.toml", Releases),
+        kernel=_read("kernel.toml", KernelTables),
+        node=_read("node.toml", NodeTables),
+    )
+
+
+def _read(name: str, shape: type[T]) -> T:
+    data = get_data(__package__, name)
+    if data is None:
+        raise FileNotFoundError(name)
+    return msgspec.toml.decode(data, type=shape)

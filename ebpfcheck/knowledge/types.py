@@ -1,0 +1,296 @@
+"""The shape of the knowledge tables, and what of them holds for one Calico release."""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Literal, Protocol, TypeVar
+
+import msgspec
+
+from ebpfcheck.versions import CalicoVersion
+
+Level = Literal["blocker", "degrade", "note"]
+Mounter = Literal["init", "felix", "nobody"]
+Installed = Literal["operator", "manifest"]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything read from the TOML files: a misspelt key is an error."""
+
+
+class Ranged(Protocol):
+    """An entry that holds for a range of releases."""
+
+    @property
+    def releases(self) -> str:
+        """A set of version specifiers."""
+
+
+class Gate(Table, frozen=True, kw_only=True):
+    """Felix's own test of the kernel version; kernel.toml explains the words."""
+
+    releases: str
+    parser: Literal["none", "three", "four"]
+    words: Literal["none", "exact", "folded"]
+    floor: str = ""
+    rhel_floor: str = ""
+    source: str
+
+
+class Documented(Table, frozen=True, kw_only=True):
+    """The kernel that the documentation of a release asks for."""
+
+    releases: str
+    generic: str
+    el: str = ""
+    el_name: str = ""
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.generic} or newer" + (f", or {self.el_name} with {self.el} or newer" if self.el else "")
+
+
+class EnterpriseLinux(Table, frozen=True, kw_only=True):
+    """How systems with Red Hat's kernel name themselves."""
+
+    ids: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+class Edge(Table, frozen=True, kw_only=True):
+    """The patches of a stable series between which a kernel became bad."""
+
+    series: str
+    good_to: int
+    bad_from: int
+
+
+class KnownBad(Table, frozen=True, kw_only=True):
+    """A bug of some releases on some kernels."""
+
+    id: str
+    title: str
+    affected: tuple[str, ...]
+    fixed_in: str
+    edges: tuple[Edge, ...]
+    unknown_from: str
+    backported_after: date
+    remedy: str
+    sources: tuple[str, ...]
+
+
+class Btf(Table, frozen=True, kw_only=True):
+    """What a kernel without BTF means."""
+
+    releases: str
+    severity: Level
+    effect: str
+    source: str
+
+
+class ConfigOption(Table, frozen=True, kw_only=True):
+    """A kernel configuration option that eBPF mode needs."""
+
+    option: str
+    severity: Level
+    module: bool
+    effect: str
+    source: str
+
+
+class JitHarden(Table, frozen=True, kw_only=True):
+    """Which releases lower net.core.bpf_jit_harden by themselves."""
+
+    lowered_by_felix: str
+    source: str
+
+
+class Arch(Table, frozen=True, kw_only=True):
+    """The architectures of a range of releases, by the names that images use."""
+
+    releases: str
+    documented: tuple[str, ...]
+    community: tuple[str, ...] = ()
+    built: tuple[str, ...]
+    source: str
+
+
+class Architectures(Table, frozen=True, kw_only=True):
+    """Names of architectures."""
+
+    names: dict[str, str]
+    big_endian: tuple[str, ...]
+
+
+class Bpffs(Table, frozen=True, kw_only=True):
+    """Who mounts bpffs where the host did not."""
+
+    install: Installed
+    releases: str
+    mounted_by: Mounter
+    source: str
+
+
+class Systemd(Table, frozen=True, kw_only=True):
+    """From which version on systemd mounts bpffs."""
+
+    mounts_bpffs_from: int
+    source: str
+
+
+class Cgroup2(Table, frozen=True, kw_only=True):
+    """How releases mount cgroup2 for connect-time load balancing."""
+
+    private_namespace: tuple[str, ...]
+    private_namespace_fixed_in: str
+    path_setting: str
+    path_setting_since: str
+    other_path: dict[str, str]
+    sources: tuple[str, ...]
+
+
+class Lockdown(Table, frozen=True, kw_only=True):
+    """Kernel lockdown."""
+
+    source: str
+
+
+class Releases(Table, frozen=True, kw_only=True):
+    """The Calico releases that the tables cover."""
+
+    first: str
+    last: str
+    newest: str
+    source: str
+
+
+class KernelTables(Table, frozen=True, kw_only=True):
+    """kernel.toml."""
+
+    gate: tuple[Gate, ...]
+    documented: tuple[Documented, ...]
+    enterprise_linux: EnterpriseLinux
+    known_bad: tuple[KnownBad, ...]
+    btf: tuple[Btf, ...]
+    config: tuple[ConfigOption, ...]
+    jit_harden: JitHarden
+
+
+class NodeTables(Table, frozen=True, kw_only=True):
+    """node.toml."""
+
+    arch: tuple[Arch, ...]
+    architectures: Architectures
+    bpffs: tuple[Bpffs, ...]
+    systemd: Systemd
+    cgroup2: Cgroup2
+    lockdown: Lockdown
+
+
+class Suspect(msgspec.Struct, frozen=True, kw_only=True):
+    """A known bug that the target release has, or (`certain` false) has at some of its patches."""
+
+    bug: KnownBad
+    certain: bool
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the knowledge holds for one Calico release; None and several mounters mean that the patch decides."""
+
+    version: CalicoVersion
+    gate: Gate
+    documented: Documented
+    enterprise_linux: EnterpriseLinux
+    known_bad: tuple[Suspect, ...]
+    btf: Btf | None
+    config: tuple[ConfigOption, ...]
+    jit_harden_lowered: bool | None
+    arch: Arch
+    architectures: Architectures
+    bpffs_mounters: dict[Installed, frozenset[Mounter]]
+    systemd: Systemd
+    private_cgroup_namespace: bool | None
+    cgroup_path_setting: bool | None
+    cgroup2: Cgroup2
+
+
+class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
+    """All tables together."""
+
+    releases: Releases
+    kernel: KernelTables
+    node: NodeTables
+
+    def covers(self, version: CalicoVersion) -> bool:
+        """Whether the tables say anything of a release."""
+        return version.within(f">={self.releases.first},<={self.releases.last}.9999") is True
+
+    @property
+    def newest(self) -> CalicoVersion:
+        """The newest released version."""
+        return parse_known(self.releases.newest)
+
+    def minors(self) -> tuple[CalicoVersion, ...]:
+        """All minor releases that the tables cover, oldest first."""
+        first, last = parse_known(self.releases.first), parse_known(self.releases.last)
+        return tuple(CalicoVersion(major=first.major, minor=minor) for minor in range(first.minor, last.minor + 1))
+
+    def at(self, version: CalicoVersion) -> Release:
+        """Return what holds for a release; the caller has made sure that the tables cover it."""
+        kernel, node = self.kernel, self.node
+        return Release(
+            version=version,
+            gate=_one(kernel.gate, version),
+            documented=_one(kernel.documented, version),
+            enterprise_linux=kernel.enterprise_linux,
+            known_bad=tuple(_suspects(kernel.known_bad, version)),
+            btf=next((entry for entry in kernel.btf if version.within(entry.releases)), None),
+            config=kernel.config,
+            jit_harden_lowered=version.within(kernel.jit_harden.lowered_by_felix),
+            arch=_one(node.arch, version),
+            architectures=node.architectures,
+            bpffs_mounters={
+                "operator": _mounters(node.bpffs, "operator", version),
+                "manifest": _mounters(node.bpffs, "manifest", version),
+            },
+            systemd=node.systemd,
+            private_cgroup_namespace=_any_within(node.cgroup2.private_namespace, version),
+            cgroup_path_setting=version.within(node.cgroup2.path_setting),
+            cgroup2=node.cgroup2,
+        )
+
+
+def parse_known(text: str) -> CalicoVersion:
+    """Parse a version that the tables themselves name; anything else there is a defect (ValueError)."""
+    version = CalicoVersion.parse(text)
+    if version is None:
+        raise ValueError(f"not a Calico version: {text!r}")
+    return version
+
+
+_R = TypeVar("_R", bound=Ranged)
+
+
+def _one(entries: Iterable[_R], version: CalicoVersion) -> _R:
+    return next(entry for entry in entries if version.within(entry.releases))
+
+
+def _any_within(ranges: Iterable[str], version: CalicoVersion) -> bool | None:
+    answers = {version.within(releases) for releases in ranges}
+    if True in answers:
+        return True
+    return None if None in answers else False
+
+
+def _suspects(bugs: Iterable[KnownBad], version: CalicoVersion) -> Iterable[Suspect]:
+    for bug in bugs:
+        affected = _any_within(bug.affected, version)
+        if affected is not False:
+            yield Suspect(bug=bug, certain=affected is True)
+
+
+def _mounters(entries: Iterable[Bpffs], install: Installed, version: CalicoVersion) -> frozenset[Mounter]:
+    return frozenset(
+        entry.mounted_by
+        for entry in entries
+        if entry.install == install and version.within(entry.releases) is not False
+    )

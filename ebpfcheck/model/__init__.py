@@ -1,0 +1,1 @@
+"""What is known (facts, snapshot), what is said (finding, report), and what a check is."""

@@ -1,0 +1,77 @@
+"""Snapshots and reports as JSON, and the JSON Schemas of both."""
+
+from typing import Any
+
+import msgspec
+
+from ebpfcheck.model.kernels import KernelReport
+from ebpfcheck.model.report import REPORT_SCHEMA, Report
+from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
+
+
+class SnapshotError(ValueError):
+    """A document is not a snapshot that can be read; the text says why, in a few words."""
+
+
+class _Header(msgspec.Struct):
+    schema: str = ""
+    tool_version: str = ""
+
+
+def encode_json(document: Report | Snapshot | KernelReport) -> str:
+    """Return a document as indented JSON that ends in a newline."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as compact JSON."""
+    return msgspec.json.encode(snapshot) + b"\n"
+
+
+def decode_snapshot(data: bytes) -> Snapshot:
+    """Read a snapshot; SnapshotError if it is not one, is of another version, or refers to what it does not hold."""
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError):
+            raise SnapshotError("it is JSON, but not a snapshot of ebpfcheck") from error
+        raise SnapshotError(f"it is not JSON ({error})") from error
+    if header.schema != SNAPSHOT_SCHEMA:
+        raise SnapshotError(_why_not(header))
+    try:
+        snapshot = msgspec.json.decode(data, type=Snapshot)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise SnapshotError(f"it does not have the shape of {SNAPSHOT_SCHEMA}: {error}") from error
+    _check_references(snapshot)
+    return snapshot
+
+
+def schema_of(document: str) -> dict[str, Any]:
+    """Return the JSON Schema of "report" or "snapshot"."""
+    name, shape = {"report": (REPORT_SCHEMA, Report), "snapshot": (SNAPSHOT_SCHEMA, Snapshot)}[document]
+    schema = msgspec.json.schema(shape)
+    schema["$defs"][shape.__name__]["properties"]["schema"] = {"const": name}
+    schema["$defs"][shape.__name__]["required"] = ["schema", *schema["$defs"][shape.__name__]["required"]]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **schema}
+
+
+def _why_not(header: _Header) -> str:
+    kind, _, version = header.schema.rpartition("/")
+    if kind == SNAPSHOT_SCHEMA.rpartition("/")[0]:
+        by = f", written by ebpfcheck {header.tool_version}" if header.tool_version else ""
+        return f"it is a snapshot of version {version}{by}; this ebpfcheck reads {SNAPSHOT_SCHEMA} only"
+    if header.schema.startswith("ebpfcheck."):
+        return f"it is {header.schema}, not a snapshot"
+    return "it is JSON, but not a snapshot of ebpfcheck"
+
+
+def _check_references(snapshot: Snapshot) -> None:
+    for node in snapshot.nodes:
+        if not 0 <= node.kind < len(snapshot.kinds):
+            raise SnapshotError(f"node {node.identity.name!r} refers to kind {node.kind}, which it does not hold")
+    holders = [*snapshot.kinds, *([snapshot.cluster] if snapshot.cluster else [])]
+    for holder in holders:
+        for field in holder.__struct_fields__:
+            source = getattr(holder, field).source
+            if source is not None and not 0 <= source < len(snapshot.sources):
+                raise SnapshotError(f"fact {field!r} refers to source {source}, which it does not hold")

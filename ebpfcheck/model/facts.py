@@ -1,0 +1,177 @@
+"""What is known of a node or a cluster, and how it is known."""
+
+import enum
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Reason(enum.StrEnum):
+    """Why something could not be told."""
+
+    FORBIDDEN = "forbidden"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    NOT_COLLECTED = "not_collected"
+    UNPARSABLE = "unparsable"
+    TRUNCATED = "truncated"
+    UNSUPPORTED = "unsupported"
+    TOOL_MISSING = "tool_missing"
+
+
+class SourceKind(enum.StrEnum):
+    """The road by which a fact was reached."""
+
+    API = "api"
+    LOCAL = "local"
+    SSH = "ssh"
+    EXEC = "exec"
+    POD = "pod"
+    SNAPSHOT = "snapshot"
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where facts come from: the road and the file, API path, command or syscall."""
+
+    kind: SourceKind
+    locator: str
+
+
+class Known(msgspec.Struct, Generic[T], frozen=True, kw_only=True, tag_field="state", tag="known"):
+    """A value that was seen; `source` is an index into the snapshot's sources."""
+
+    value: T
+    source: int
+
+
+class Absent(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag="absent"):
+    """We looked, and it is not there."""
+
+    source: int
+
+
+class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag="unknown"):
+    """We could not tell, and why."""
+
+    reason: Reason
+    detail: str
+    source: int | None = None
+
+
+Fact: TypeAlias = Known[T] | Absent | Unknown
+
+NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
+
+
+class OsRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """The distribution as os-release names it: `id` is lower-case (ubuntu, rhel, talos), `name` is for people."""
+
+    id: str
+    id_like: tuple[str, ...] = ()
+    version: str = ""
+    name: str = ""
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """One mount: where, which file system type, from what source name, with which options."""
+
+    point: str
+    fstype: str
+    source: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the mount refuses writes."""
+        return "ro" in self.options
+
+
+class MountStack(msgspec.Struct, frozen=True, kw_only=True):
+    """What is mounted exactly at a path: the mount one sees there (None if covered from above) and the ones hidden."""
+
+    visible: Mount | None
+    hidden: tuple[Mount, ...] = ()
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A path that should be a directory, or could be made one, and the file system it lies on."""
+
+    state: Literal["directory", "missing", "other"]
+    fstype: str
+    read_only: bool
+
+
+class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs on every node."""
+
+    name: str
+
+
+class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything known of a node that other nodes may share; holds no per-node token.
+
+    A fact that the survey of an older version did not collect is Unknown, so old snapshots stay readable.
+    """
+
+    proc_version: Fact[str] = NOT_COLLECTED
+    """/proc/version: the string that Felix itself reads."""
+    kernel_release: Fact[str] = NOT_COLLECTED
+    """The running kernel's release, as `uname -r` prints it."""
+    arch: Fact[str] = NOT_COLLECTED
+    """The machine architecture, as `uname -m` prints it."""
+    os: Fact[OsRelease] = NOT_COLLECTED
+    container: Fact[str] = NOT_COLLECTED
+    """The container engine or sandbox that the survey ran in; Absent on the node itself."""
+    init: Fact[str] = NOT_COLLECTED
+    """The name of process 1."""
+    systemd_version: Fact[int] = NOT_COLLECTED
+    kernel_config: Fact[tuple[tuple[str, str], ...]] = NOT_COLLECTED
+    """Options of the running kernel's configuration that concern BPF, cgroups, traffic control and VXLAN."""
+    vmlinux_btf: Fact[bool] = NOT_COLLECTED
+    """Whether /sys/kernel/btf/vmlinux, where it is there, has content."""
+    lockdown: Fact[str] = NOT_COLLECTED
+    """Kernel lockdown: none, integrity or confidentiality; Absent in a kernel without it."""
+    lsm: Fact[tuple[str, ...]] = NOT_COLLECTED
+    selinux: Fact[Literal["enforcing", "permissive"]] = NOT_COLLECTED
+    """SELinux mode; Absent where it is disabled or not built in."""
+    bpf_jit_enable: Fact[int] = NOT_COLLECTED
+    bpf_jit_harden: Fact[int] = NOT_COLLECTED
+    unprivileged_bpf_disabled: Fact[int] = NOT_COLLECTED
+    filesystems: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Those of bpf, cgroup and cgroup2 that /proc/filesystems lists."""
+    bpffs: Fact[MountStack] = NOT_COLLECTED
+    """What is mounted at /sys/fs/bpf."""
+    bpffs_elsewhere: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Other mount points of type bpf, those of pods and containers left out."""
+    bpffs_fstab: Fact[str] = NOT_COLLECTED
+    """The line of /etc/fstab that mounts /sys/fs/bpf."""
+    bpffs_unit: Fact[str] = NOT_COLLECTED
+    """The sys-fs-bpf.mount unit that systemd starts at boot (its path)."""
+    cgroup_layout: Fact[Literal["unified", "hybrid", "legacy", "none"]] = NOT_COLLECTED
+    """What is at /sys/fs/cgroup: cgroup2 alone, v1 with cgroup2 beside it, v1 alone, nothing."""
+    cgroup2_mounts: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Mount points of type cgroup2."""
+    run_calico: Fact[Place] = NOT_COLLECTED
+    """/run/calico, which may be missing as long as it can be made."""
+    calico_cgroup: Fact[MountStack] = NOT_COLLECTED
+    """What is mounted at /run/calico/cgroup."""
+
+
+class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one survey told about one node."""
+
+    identity: NodeIdentity
+    kind: NodeKind
+
+
+Install = Literal["operator", "manifest", "none", "unknown"]
+
+
+class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the cluster."""
+
+    calico_version: Fact[str] = NOT_COLLECTED
+    install: Fact[Install] = NOT_COLLECTED
+    """How Calico is installed."""

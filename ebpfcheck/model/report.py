@@ -1,0 +1,156 @@
+"""What is said: findings, and the report that is published as `ebpfcheck.report/v1`."""
+
+import enum
+import hashlib
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from ebpfcheck.model.facts import Install, Reason, Source
+from ebpfcheck.model.snapshot import Problem, Unseen
+
+REPORT_SCHEMA = "ebpfcheck.report/v1"
+
+
+class Status(enum.StrEnum):
+    """What a check says of its subjects."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not_applicable"
+
+
+class Severity(enum.StrEnum):
+    """The worst that a check can mean at a release: service lost, something degraded, or just worth reading."""
+
+    BLOCKER = "blocker"
+    DEGRADE = "degrade"
+    NOTE = "note"
+
+
+class Verdict(enum.StrEnum):
+    """The one answer of a report."""
+
+    READY = "ready"
+    READY_WITH_WARNINGS = "ready_with_warnings"
+    NOT_READY = "not_ready"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Remediation(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do about a finding; commands are for a shell on the node unless the text says otherwise."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+    needs_reboot: bool = False
+    disruptive: bool = False
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact that a finding rests on: its name, what it said, where that came from (None if nowhere)."""
+
+    fact: str
+    value: str
+    source: Source | None = None
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One check, one outcome, and all the subjects that share it."""
+
+    id: str
+    title: str
+    category: str
+    scope: Literal["node", "cluster"]
+    severity: Severity
+    status: Status
+    subjects: tuple[str, ...]
+    inferred_from: tuple[str, ...] = ()
+    message: str
+    observed: str = ""
+    required: str = ""
+    reason: Reason | None = None
+    evidence: tuple[Evidence, ...] = ()
+    remediation: Remediation | None = None
+    docs_url: str
+    fingerprint: str
+    waived_by: str | None = None
+
+
+def fingerprint(check_id: str, status: Status, cause: str) -> str:
+    """Return the SHA-256 that names an outcome whatever its subjects are."""
+    return hashlib.sha256("\0".join((check_id, status, cause)).encode()).hexdigest()
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """The program that made the report and the date of its knowledge."""
+
+    name: str = "ebpfcheck"
+    version: str
+    knowledge: str
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform of a cluster and what shows it."""
+
+    name: str
+    evidence: tuple[str, ...] = ()
+
+
+class ReportTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """What was looked at."""
+
+    kind: Literal["node", "nodes", "cluster"]
+    name: str
+    context: str | None = None
+    server_version: str | None = None
+    platform: Platform | None = None
+
+
+class CalicoTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """The Calico release that was judged for, why that one, and how Calico is installed."""
+
+    version: str
+    source: Literal["flag", "cluster", "default"]
+    install: Install
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How many nodes there are, how many were looked at, and which were not."""
+
+    nodes_total: int
+    nodes_surveyed: int
+    nodes_inferred: int = 0
+    unseen: tuple[Unseen, ...] = ()
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, rename={"passed": "pass"}):
+    """Findings counted by status."""
+
+    passed: int = 0
+    warn: int = 0
+    fail: int = 0
+    unknown: int = 0
+    not_applicable: int = 0
+    waived: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The published document; see the JSON Schema that `ebpfcheck schema report` prints."""
+
+    schema: str = REPORT_SCHEMA
+    tool: Tool
+    command: str
+    scope: Literal["api", "nodes"] = "nodes"
+    started_at: datetime
+    finished_at: datetime
+    target: ReportTarget
+    calico: CalicoTarget
+    verdict: Verdict
+    exit_code: int
+    coverage: Coverage
+    summary: Summary
+    findings: tuple[Finding, ...]
+    problems: tuple[Problem, ...] = ()

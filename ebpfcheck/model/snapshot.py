@@ -1,0 +1,69 @@
+"""What was collected in one run: enough to judge it anywhere, at any later time, for any Calico release."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from ebpfcheck.model.facts import ClusterFacts, NodeFacts, NodeIdentity, NodeKind, Reason, Source
+
+SNAPSHOT_SCHEMA = "ebpfcheck.snapshot/v1"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong while looking, or while loading what judges."""
+
+    source: str
+    reason: Reason
+    detail: str
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One surveyed node; `kind` is an index into the snapshot's kinds."""
+
+    identity: NodeIdentity
+    kind: int
+
+
+class Unseen(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that should have been surveyed and was not."""
+
+    name: str
+    reason: Reason
+    detail: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of a cluster and its nodes; each distinct set of node facts is held once, in `kinds`."""
+
+    schema: str = SNAPSHOT_SCHEMA
+    tool_version: str
+    taken_at: datetime
+    sources: tuple[Source, ...]
+    cluster: ClusterFacts | None = None
+    kinds: tuple[NodeKind, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class SourceIndex:
+    """Hands out the index of each distinct source, for facts to refer to."""
+
+    def __init__(self) -> None:
+        self._index: dict[Source, int] = {}
+
+    def add(self, source: Source) -> int:
+        """Return the index of a source, listing it if it is new."""
+        return self._index.setdefault(source, len(self._index))
+
+    def listed(self) -> tuple[Source, ...]:
+        """Return all sources in the order of their indices."""
+        return tuple(self._index)
+
+
+def fold_nodes(surveyed: Iterable[NodeFacts]) -> tuple[tuple[NodeKind, ...], tuple[Node, ...]]:
+    """Return the distinct kinds and the nodes that refer to them."""
+    kinds: dict[NodeKind, int] = {}
+    nodes = tuple(Node(identity=facts.identity, kind=kinds.setdefault(facts.kind, len(kinds))) for facts in surveyed)
+    return tuple(kinds), nodes

@@ -1,0 +1,77 @@
+"""All checks there are: the built-in ones and those that installed packages add."""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from ebpfcheck.errors import UsageError
+from ebpfcheck.model.check import Check
+from ebpfcheck.model.facts import Reason
+from ebpfcheck.model.snapshot import Problem
+from ebpfcheck.model.text import excerpt
+
+ENTRY_POINT_GROUP = "ebpfcheck.checks"
+"""Entry points of this group name a tuple of Check."""
+
+
+class Registry(msgspec.Struct, frozen=True, kw_only=True):
+    """The checks in the order in which they are shown, and what could not be loaded."""
+
+    checks: tuple[Check, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def select(self, only: Sequence[str], skip: Sequence[str]) -> tuple[Check, ...]:
+        """Return the checks whose id matches `only` (all, if empty) and not `skip`.
+
+        UsageError for a pattern that matches no check, and if nothing is left.
+        """
+        for pattern in (*only, *skip):
+            if not any(fnmatchcase(check.id, pattern) for check in self.checks):
+                raise UsageError(f"no check is called {pattern!r}; `ebpfcheck checks` lists them")
+        chosen = tuple(
+            check for check in self.checks if (not only or _matches(check.id, only)) and not _matches(check.id, skip)
+        )
+        if not chosen:
+            raise UsageError("--only and --skip leave no check to run")
+        return chosen
+
+    def find(self, check_id: str) -> Check:
+        """Return the check of that id; UsageError if there is none."""
+        for check in self.checks:
+            if check.id == check_id:
+                return check
+        raise UsageError(f"no check is called {check_id!r}; `ebpfcheck checks` lists them")
+
+
+def load_registry() -> Registry:
+    """Return the built-in checks and those of installed packages; a package that fails to load is a problem."""
+    from importlib.metadata import entry_points
+
+    from ebpfcheck.checks import BUILTIN
+
+    checks = {check.id: check for check in BUILTIN}
+    problems: list[Problem] = []
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        try:
+            loaded = entry.load()
+        except Exception as error:
+            problems.append(_problem(entry.name, f"it does not load: {type(error).__name__}: {error}"))
+            continue
+        if not isinstance(loaded, tuple) or not all(isinstance(check, Check) for check in loaded):
+            problems.append(_problem(entry.name, f"{entry.value} is not a tuple of Check"))
+            continue
+        for check in loaded:
+            if check.id in checks:
+                problems.append(_problem(entry.name, f"there is a check {check.id!r} already"))
+            else:
+                checks[check.id] = check
+    return Registry(checks=tuple(checks.values()), problems=tuple(problems))
+
+
+def _problem(name: str, words: str) -> Problem:
+    return Problem(source=f"plugin {excerpt(name, 80)}", reason=Reason.UNSUPPORTED, detail=excerpt(words))
+
+
+def _matches(check_id: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(check_id, pattern) for pattern in patterns)

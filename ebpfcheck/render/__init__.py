@@ -1,0 +1,50 @@
+"""Renderers: a report in, text out. Each is imported when it is asked for."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, cast
+
+import msgspec
+
+from ebpfcheck.errors import UsageError
+from ebpfcheck.model.kernels import KernelReport
+from ebpfcheck.model.report import Report
+
+
+class RenderOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a report is shown to people; machine formats pay no heed to it."""
+
+    width: int = 80
+    color: bool = False
+    verbosity: int = 0
+    """-1 shows what is wrong, a line each; 0 folds what is right; 1 and more shows all with evidence."""
+
+
+RENDERERS = {
+    "table": "ebpfcheck.render.table:render",
+    "json": "ebpfcheck.render.json:render",
+}
+"""Format name -> function that renders a Report."""
+
+KERNEL_RENDERERS = {
+    "table": "ebpfcheck.render.kernels:render",
+    "json": "ebpfcheck.render.json:render",
+}
+"""Format name -> function that renders a KernelReport."""
+
+
+def renderer(name: str) -> Callable[[Report, RenderOptions], str]:
+    """Return the renderer of that name; UsageError if there is none."""
+    return cast(Callable[[Report, RenderOptions], str], _find(RENDERERS, name))
+
+
+def kernel_renderer(name: str) -> Callable[[KernelReport, RenderOptions], str]:
+    """Return the renderer of that name for kernel strings; UsageError if there is none."""
+    return cast(Callable[[KernelReport, RenderOptions], str], _find(KERNEL_RENDERERS, name))
+
+
+def _find(table: dict[str, str], name: str) -> Any:
+    if name not in table:
+        raise UsageError(f"there is no format {name!r}; choose from {', '.join(table)}")
+    module, _, function = table[name].partition(":")
+    return getattr(import_module(module), function)

@@ -1,0 +1,16 @@
+"""What the user asked for, once it has been read."""
+
+import msgspec
+
+from ebpfcheck.exitcodes import FailOn
+from ebpfcheck.model.facts import Install
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How facts are to be judged; None stands for what the facts themselves say."""
+
+    calico_version: str | None = None
+    install: Install | None = None
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    fail_on: FailOn = "fail"
