@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Wider lines than this are hard to read, narrower ones than this cannot hold a table.
 _WIDEST, _NARROWEST = 120, 40
+# What typer makes of Ctrl-C; it is ExitCode.INTERRUPTED.
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="ebpfcheck",
@@ -94,28 +96,35 @@ TimeoutOption = Annotated[
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; every error ends here."""
-    from ebpfcheck.errors import EbpfcheckError
-    from ebpfcheck.exitcodes import ExitCode
-
     try:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
+    except BaseException as error:
+        return _handle(error, arguments)
+    if code == _INTERRUPTED:
+        _complain("interrupted")
+    return code if isinstance(code, int) else 0
+
+
+def _handle(error: BaseException, arguments: list[str]) -> int:
+    """Tell the user of an error in one line and return its exit code."""
+    # Imported here because `--help` must not wait for them.
+    from ebpfcheck.errors import EbpfcheckError
+    from ebpfcheck.exitcodes import ExitCode
+
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         _write(error.format_message() + "\n")
         return ExitCode.USAGE
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         _complain(error.format_message())
         return ExitCode.USAGE
-    except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted")
-        return ExitCode.INTERRUPTED
-    except EbpfcheckError as error:
+    if isinstance(error, EbpfcheckError):
         _complain(str(error))
         return error.exit_code
-    except Exception as error:
-        _report_defect(error, verbose=any(argument in ("-v", "--verbose") for argument in arguments))
-        return ExitCode.INTERNAL_ERROR
-    return code if isinstance(code, int) else ExitCode.READY
+    if not isinstance(error, Exception):
+        raise error
+    _report_defect(error, verbose=any(argument in ("-v", "--verbose") for argument in arguments))
+    return ExitCode.INTERNAL_ERROR
 
 
 @app.callback()

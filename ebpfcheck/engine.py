@@ -33,15 +33,10 @@ def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install
     names = tuple(visible(node.identity.name) for node in snapshot.nodes)
     findings: list[Finding] = []
     for check in checks:
-        if check.scope == "cluster":
-            groups = _outcomes(check, (snapshot.cluster or ClusterFacts(),), snapshot.sources, release, install)
-        else:
-            groups = _outcomes(check, snapshot.kinds, snapshot.sources, release, install)
-        for outcome, (evidence, holders) in groups.items():
-            if check.scope == "cluster":
-                subjects: tuple[str, ...] = ("cluster",)
-            else:
-                subjects = tuple(names[index] for index in sorted(n for kind in holders for n in nodes_of_kind[kind]))
+        is_cluster = check.scope == "cluster"
+        holders = (snapshot.cluster or ClusterFacts(),) if is_cluster else snapshot.kinds
+        for outcome, (evidence, members) in _outcomes(check, holders, snapshot.sources, release, install).items():
+            subjects = ("cluster",) if is_cluster else tuple(names[node] for node in _nodes(members, nodes_of_kind))
             if subjects:
                 findings.append(_finding(check, outcome, tuple(evidence), subjects, release))
     return tuple(findings)
@@ -59,17 +54,22 @@ def summarize(findings: Iterable[Finding]) -> Summary:
 def decide(findings: Iterable[Finding], coverage: Coverage, *, checks_lost: bool = False) -> Verdict:
     """Return the verdict; an unknown decides only where the check could have failed at this release.
 
-    `checks_lost` says that checks which were asked for could not be loaded.
+    Where no node was looked at, nothing is ready. `checks_lost`: some that were asked for could not be loaded.
     """
     counted = [finding for finding in findings if finding.waived_by is None]
     if any(finding.status is Status.FAIL for finding in counted):
         return Verdict.NOT_READY
     blind = any(finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER for finding in counted)
-    if blind or coverage.unseen or checks_lost:
+    if blind or coverage.unseen or checks_lost or not coverage.nodes_surveyed:
         return Verdict.INCONCLUSIVE
     if any(finding.status is Status.WARN for finding in counted):
         return Verdict.READY_WITH_WARNINGS
     return Verdict.READY
+
+
+def _nodes(kinds: Iterable[int], nodes_of_kind: Sequence[Sequence[int]]) -> list[int]:
+    """Return the indices of the nodes of some kinds, in the order of the snapshot."""
+    return sorted(node for kind in kinds for node in nodes_of_kind[kind])
 
 
 _Groups = dict[Outcome, tuple[dict[Evidence, None], list[int]]]

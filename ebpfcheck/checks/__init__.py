@@ -1,6 +1,6 @@
 """The built-in checks, in the order in which they are shown."""
 
-from ebpfcheck.checks import kernel, mounts
+from ebpfcheck.checks import bpffs, cgroup, kernel
 from ebpfcheck.model.check import Check
 
 BUILTIN: tuple[Check, ...] = (
@@ -11,7 +11,7 @@ BUILTIN: tuple[Check, ...] = (
     kernel.kernel_lockdown,
     kernel.node_arch,
     kernel.sysctl_bpf_jit,
-    mounts.bpffs_mounted,
-    mounts.bpffs_persistent,
-    mounts.cgroup2,
+    bpffs.bpffs_mounted,
+    bpffs.bpffs_persistent,
+    cgroup.cgroup2,
 )

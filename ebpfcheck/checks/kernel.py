@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from ebpfcheck.checks.gate import FelixAnswer, ask_felix, is_enterprise_linux, meets_documented
-from ebpfcheck.knowledge.types import KnownBad, Release
+from ebpfcheck.knowledge.types import KnownBad, Release, Suspect
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -199,11 +199,11 @@ def judge_known_bad(target: Release, strings: KernelStrings) -> Outcome:
             f"{excerpt(strings.release, 80)!r} is not a kernel release that can be read",
             reason=Reason.UNPARSABLE,
         )
-    worst = passed("nothing-known", f"Nothing is known against kernel {kernel.text} with Calico {target.version}.")
+    calm = passed("nothing-known", f"Nothing is known against kernel {kernel.text} with Calico {target.version}.")
+    doubts: list[Outcome] = []
     for suspect in target.known_bad:
         bug = suspect.bug
         state = _known_bad_state(bug, kernel, strings.proc_version)
-        fix = Remediation(text=bug.remedy)
         if state == "good":
             continue
         if state == "bad" and suspect.certain:
@@ -211,25 +211,62 @@ def judge_known_bad(target: Release, strings: KernelStrings) -> Outcome:
                 bug.id,
                 f"On kernel {kernel.text}, with Calico {target.version}, {bug.title}. It is fixed in {bug.fixed_in}.",
                 observed=kernel.text,
-                required=bug.remedy,
-                remediation=fix,
+                required=f"Calico {bug.fixed_in}",
+                remediation=Remediation(text=bug.remedy),
             )
-        words = {
-            "bad": f"some patches of Calico {target.version} do not work with it: say which patch it is",
-            "edge": "it lies between the last kernel seen to work and the first seen to fail",
-            "untried": f"no kernel from {bug.unknown_from} on has been tried with it",
-            "backport": "the change that breaks it went into this series after "
-            f"{bug.backported_after}, and this kernel is younger or does not say when it was built",
-        }[state]
-        worst = unknown(
-            f"{bug.id}-{state}",
-            f"It may be that on kernel {kernel.text}, with Calico {target.version}, {bug.title}: {words}.",
-            reason=Reason.UNSUPPORTED if state != "backport" else Reason.NOT_COLLECTED,
-            observed=kernel.text,
-            required=bug.remedy,
-            remediation=fix,
+        if not suspect.certain and state not in ("bad", "edge"):
+            # The newest patch has the fix, and nothing but a young kernel speaks against an older one.
+            calm = passed(
+                f"{bug.id}-newest-patch",
+                f"Nothing is known against kernel {kernel.text} with the newest patch of Calico {target.version}; "
+                f"patches without the fix ({bug.fixed_in}) have not been tried with it.",
+                observed=kernel.text,
+                note=True,
+            )
+            continue
+        doubts.append(_doubt(target, suspect, kernel, state))
+    measured = target.measured
+    if measured is not None and _series(kernel) < _series_of(measured.accepted_from):
+        doubts.append(
+            unknown(
+                measured.id,
+                f"It is open whether Calico {target.version} loads on kernel {kernel.text}: {measured.words}.",
+                reason=Reason.UNSUPPORTED,
+                observed=kernel.text,
+                required=f"{measured.accepted_from} or newer",
+            )
         )
-    return worst
+    return doubts[0] if doubts else calm
+
+
+def _series(kernel: KernelRelease) -> tuple[int, int]:
+    return kernel.major, kernel.minor
+
+
+def _series_of(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+def _doubt(
+    target: Release, suspect: Suspect, kernel: KernelRelease, state: Literal["bad", "edge", "untried", "backport"]
+) -> Outcome:
+    bug = suspect.bug
+    words = {
+        "bad": f"some patches of Calico {target.version} do not work with it; say which patch it is",
+        "edge": "it lies between the last kernel seen to work and the first seen to fail",
+        "untried": f"no kernel from {bug.unknown_from} on has been tried with it",
+        "backport": f"the change that breaks it went into other series too, from {bug.backported_after} on, and "
+        "/proc/version does not show that this kernel is older",
+    }[state]
+    return unknown(
+        f"{bug.id}-{state}",
+        f"It may be that on kernel {kernel.text}, with Calico {target.version}, {bug.title}: {words}.",
+        reason=Reason.UNSUPPORTED,
+        observed=kernel.text,
+        required=f"Calico {bug.fixed_in}",
+        remediation=Remediation(text=bug.remedy),
+    )
 
 
 def _known_bad_state(
@@ -241,15 +278,15 @@ def _known_bad_state(
         if patch <= edge.good_to:
             return "good"
         return "bad" if patch >= edge.bad_from else "edge"
-    first_untried = bug.unknown_from.split(".")
-    if (kernel.major, kernel.minor) >= (int(first_untried[0]), int(first_untried[1])):
+    if _series(kernel) >= _series_of(bug.unknown_from):
         return "untried"
     built = build_date(proc_version)
-    return "good" if built is not None and built < bug.backported_after else "backport"
+    is_older = built is not None and bug.no_build_before <= built < bug.backported_after
+    return "good" if is_older else "backport"
 
 
 def _stable_level(kernel: KernelRelease, proc_version: str | None) -> tuple[str, int | None]:
-    """Return the stable series and the patch in it; None where a vendor's numbering hides it (6.8.0-107)."""
+    """Return the stable series and the patch in it; None where a vendor's numbering hides it (X.Y.0-N)."""
     debian = _DEBIAN_BUILD.search(proc_version or "")
     if debian is not None:
         true = KernelRelease.parse(debian["version"])
@@ -283,7 +320,7 @@ def build_date(proc_version: str | None) -> date | None:
     id="node.kernel.known-bad",
     title="Known bad kernel and Calico pairs",
     category="kernel",
-    severity=lambda release: Severity.BLOCKER if release.known_bad else None,
+    severity=lambda release: Severity.BLOCKER if release.known_bad or release.measured else None,
     needs=(_KERNEL, _RELEASE, _OS),
 )
 def kernel_known_bad(given: Given) -> Outcome:
@@ -330,7 +367,7 @@ _FILESYSTEMS = optional(NodeKind.filesystems)
     title="Kernel configuration",
     category="kernel",
     severity=Severity.BLOCKER,
-    needs=(_CONFIG, _FILESYSTEMS),
+    needs=(_CONFIG, _FILESYSTEMS, _RELEASE),
 )
 def kernel_config(given: Given) -> Outcome:
     """The options without which programs do not load or attach."""
@@ -345,19 +382,31 @@ def kernel_config(given: Given) -> Outcome:
         for option in given.release.config
         if config.get(option.option, "n") not in (("y", "m") if option.module else ("y",))
     ]
+    attaches_by_tcx = _attaches_by_tcx(given)
     needed = ", ".join(option.option for option in given.release.config)
     if not lacking:
         return passed("complete", "The kernel is configured for what Felix loads and attaches.", required=needed)
     observed = ", ".join(f"{option.option}={config.get(option.option, 'n')}" for option in lacking)
-    effects = "; ".join(f"without {option.option} {option.effect}" for option in lacking)
+    effects = "; ".join(
+        f"without {option.option} {option.effect}"
+        + (" (Felix attaches by TCX here, unless bpfAttachType is TC)" if option.tc_only and attaches_by_tcx else "")
+        for option in lacking
+    )
     message = f"The kernel is not configured for all that eBPF mode of Calico {given.release.version} needs: {effects}."
     fix = Remediation(
         text=f"Boot a kernel that is built with {', '.join(option.option for option in lacking)}.", needs_reboot=True
     )
     cause = ",".join(option.option for option in lacking)
-    if any(option.severity == "blocker" for option in lacking):
+    if any(option.severity == "blocker" and not (option.tc_only and attaches_by_tcx) for option in lacking):
         return fail(cause, message, observed=observed, required=needed, remediation=fix)
     return warn(cause, message, observed=observed, required=needed, remediation=fix)
+
+
+def _attaches_by_tcx(given: Given) -> bool:
+    release = given[_RELEASE]
+    kernel = KernelRelease.parse(release.value) if isinstance(release, Known) else None
+    first = KernelRelease.parse(given.release.tcx_from_kernel or "")
+    return kernel is not None and first is not None and kernel.base >= first.base
 
 
 _LOCKDOWN = settled(NodeKind.lockdown)
@@ -415,7 +464,8 @@ def judge_arch(target: Release, arch: str) -> Outcome:
     if name not in target.arch.built:
         return fail(
             "not-built",
-            f"calico-node {calico} for {shown} is built without BPF support, or not built at all. {FALLBACK}.",
+            f"calico-node {calico} for {shown} is built without BPF support, or not at all: its pod does not start, or "
+            "Felix silently stays with the standard dataplane, and with kube-proxy gone the node has no services.",
             observed=shown,
             required=needed,
             remediation=move,
@@ -425,7 +475,7 @@ def judge_arch(target: Release, arch: str) -> Outcome:
     how = (
         "community supported and not regression-tested"
         if name in target.arch.community
-        else "not named by the documentation, although calico-node is built for it"
+        else "not supported by the documentation, although calico-node is built for it"
     )
     return warn("undocumented", f"eBPF mode of Calico {calico} on {name} is {how}.", observed=shown, required=needed)
 
@@ -491,7 +541,8 @@ def sysctl_bpf_jit(given: Given) -> Outcome:
     if given.release.jit_harden_lowered:
         return passed(
             "hardened-lowered",
-            f"net.core.bpf_jit_harden is {harden.value}; Felix {calico} lowers it unless bpfJITHardening is Strict.",
+            f"net.core.bpf_jit_harden is {harden.value}; Felix {calico} sets it to 1"
+            + (" unless bpfJITHardening is Strict." if given.release.jit_harden_setting else "."),
             observed=observed,
             required=needed,
             note=True,

@@ -25,7 +25,7 @@ def judge_strings(target: Release, question: KernelQuestion) -> KernelResult:
     answer = judge_version(target, strings)
     felix, documented = answer.felix, answer.documented
     outcomes = [answer.outcome]
-    if answer.felix is not None and target.known_bad:
+    if answer.felix is not None and (target.known_bad or target.measured):
         outcomes.append(judge_known_bad(target, strings))
     if question.arch is not None:
         arch = judge_arch(target, question.arch)

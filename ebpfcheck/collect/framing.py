@@ -42,7 +42,7 @@ def read_document(data: bytes, nonce: str) -> Document:
     A name that is framed twice cannot be trusted either time: its section is given as failed.
     """
     mark = re.escape(b"ebpfcheck-" + nonce.encode())
-    marker = re.compile(rb"(?:^|\n)" + mark + rb" (begin|end|done)(?: ([^\n]*))?(?=\n|\Z)")
+    marker = re.compile(rb"(?:^|\n)" + mark + rb" (begin|end|done)(?: ([^\n]*))?(?=\n)")
     sections: dict[str, Section] = {}
     opened: _Opened | None = None
     complete = False

@@ -42,7 +42,11 @@ class LocalTransport:
             except OSError as error:
                 raise CannotRunError(f"{program} could not be started: {error.strerror}") from error
         with process:
-            data, cut = _read(cast(IO[bytes], process.stdout), time.monotonic() + timeout)
+            try:
+                data, cut = _read(cast(IO[bytes], process.stdout), time.monotonic() + timeout)
+            except BaseException:
+                _end_tree(process)
+                raise
             if cut is not None:
                 _end_tree(process)
         detail = {

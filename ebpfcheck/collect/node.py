@@ -51,6 +51,7 @@ _SYSTEMD_LIBRARY = re.compile(r"libsystemd-shared-(\d{1,5})", re.ASCII)
 _WORKLOAD_PATH = re.compile(r"/(?:pods|containers|overlay2|rootfs|netns|docker|sandboxes)/")
 
 CONTAINER_WORDS = "it ran inside a container, which shows its own files and mounts, not the node's"
+DOUBT_WORDS = "whether it ran on the node or inside a container could not be told"
 NAMESPACE_WORDS = "it ran in another mount namespace than process 1, which need not show the node's files"
 
 
@@ -90,7 +91,7 @@ class _Reader:
         kernel_view = self._kernel_view(proc_version)
         file_view = self._file_view()
         config = self._behind(kernel_view, self._kernel_config(file_view))
-        mounts = self._behind(file_view if self._in_container() else None, self._mount_table())
+        mounts = self._behind(self._process_view(), self._mount_table())
         name = self._line("hostname")
         return NodeFacts(
             identity=NodeIdentity(name=name.value if isinstance(name, Known) and name.value else "localhost"),
@@ -100,7 +101,7 @@ class _Reader:
                 arch=self._line("arch"),
                 os=self._behind(file_view, self._fact("os-release", _os_release)),
                 container=self._container(),
-                init=self._behind(file_view, self._line("init")),
+                init=self._behind(self._process_view(), self._line("init")),
                 systemd_version=self._behind(file_view, self._systemd_version()),
                 kernel_config=config,
                 vmlinux_btf=self._behind(kernel_view, self._btf()),
@@ -128,20 +129,22 @@ class _Reader:
         match = re.search(r"^Uid:\s+\d+\s+(\d+)", self._text("self"), re.MULTILINE)
         return None if match is None else int(match[1])
 
-    def _in_first_pid_namespace(self) -> bool | None:
-        namespace = self._line("pid-namespace")
-        return namespace.value == _FIRST_PID_NAMESPACE if isinstance(namespace, Known) else None
-
-    def _in_container(self) -> bool:
-        """Whether process 1 is not a node's: in doubt it is taken for a container's."""
-        if self._in_first_pid_namespace():
-            return False
-        init = self._line("init")
-        return not (isinstance(init, Known) and init.value in _INIT_PROGRAMS)
+    def _where(self) -> Literal["node", "container"] | None:
+        """Tell whether process 1 is a node's or a mere container's; None where neither shows."""
+        namespace, init = self._line("pid-namespace"), self._line("init")
+        if isinstance(namespace, Known) and namespace.value == _FIRST_PID_NAMESPACE:
+            return "node"
+        if not isinstance(init, Known):
+            return None
+        if init.value in _INIT_PROGRAMS:
+            return "node"
+        return "container" if isinstance(namespace, Known) else None
 
     def _container(self) -> Fact[str]:
+        if self._where() is None:
+            return self._unclear()
         source = self._source("container-marks")
-        if self._in_first_pid_namespace() or not self._in_container():
+        if not self._in_other_pid_namespace():
             return Absent(source=source)
         named = self._line("container")
         if isinstance(named, Known) and named.value:
@@ -152,14 +155,32 @@ class _Reader:
                 return Known(value=engine, source=source)
         return Known(value="unnamed", source=source)
 
-    def _file_view(self) -> Unknown | None:
-        if self._in_container():
+    def _in_other_pid_namespace(self) -> bool:
+        namespace = self._line("pid-namespace")
+        return isinstance(namespace, Known) and namespace.value != _FIRST_PID_NAMESPACE
+
+    def _process_view(self) -> Unknown | None:
+        """Why what hangs on process 1 is not known to be the node's; None if it is."""
+        where = self._where()
+        if where == "container":
             return Unknown(reason=Reason.NOT_COLLECTED, detail=CONTAINER_WORDS)
+        return self._unclear() if where is None else None
+
+    def _unclear(self) -> Unknown:
+        """Why it is not known whether the survey ran on the node or in a container."""
+        for name in ("pid-namespace", "init"):
+            fact = self._line(name)
+            if isinstance(fact, Unknown):
+                return Unknown(reason=fact.reason, detail=f"{DOUBT_WORDS} ({fact.detail})")
+        return Unknown(reason=Reason.NOT_COLLECTED, detail=DOUBT_WORDS)
+
+    def _file_view(self) -> Unknown | None:
+        """Why the files that were seen are not known to be the node's; None if they are."""
         own = self._text("own-first-mount").strip()
         of_init = self._text("mountinfo").partition("\n")[0].strip()
         if own and of_init and own != of_init:
             return Unknown(reason=Reason.NOT_COLLECTED, detail=NAMESPACE_WORDS)
-        return None
+        return self._process_view()
 
     def _kernel_view(self, proc_version: Fact[str]) -> Unknown | None:
         if isinstance(proc_version, Known) and _GVISOR.fullmatch(proc_version.value):

@@ -143,15 +143,18 @@ if [ -r /proc/config.gz ]; then
     file config-gz /proc/config.gz
 else
     config=
+    unreadable=
     case $release in
     '' | */*) ;;
     *)
         for path in "/boot/config-$release" "/lib/modules/$release/config" "/usr/lib/modules/$release/config" \
             "/usr/lib/ostree-boot/config-$release" "/lib/modules/$release/build/.config"; do
             if [ -z "$config" ] && [ -r "$path" ]; then config=$path; fi
+            if [ -e "$path" ] && [ ! -r "$path" ]; then unreadable=$path; fi
         done
         ;;
     esac
+    config=${config:-$unreadable}
     if [ -n "$config" ]; then
         lines config "$config" \
             '/^(# )?CONFIG_(BPF|CGROUP|DEBUG_INFO_BTF|HAVE_EBPF|NETKIT|NET_CLS|NET_SCH|SECURITY_LOCK|VETH|VXLAN|XDP)/p'

@@ -74,8 +74,19 @@ class KnownBad(Table, frozen=True, kw_only=True):
     edges: tuple[Edge, ...]
     unknown_from: str
     backported_after: date
+    no_build_before: date
     remedy: str
     sources: tuple[str, ...]
+
+
+class Measured(Table, frozen=True, kw_only=True):
+    """On which kernels the programs of a release were seen to load."""
+
+    id: str
+    releases: str
+    accepted_from: str
+    words: str
+    source: str
 
 
 class Btf(Table, frozen=True, kw_only=True):
@@ -93,14 +104,24 @@ class ConfigOption(Table, frozen=True, kw_only=True):
     option: str
     severity: Level
     module: bool
+    tc_only: bool = False
     effect: str
     source: str
 
 
+class Tcx(Table, frozen=True, kw_only=True):
+    """The releases, and kernels from this series on, that attach by TCX instead of tc."""
+
+    releases: str
+    kernel: str
+    source: str
+
+
 class JitHarden(Table, frozen=True, kw_only=True):
-    """Which releases lower net.core.bpf_jit_harden by themselves."""
+    """Which releases lower net.core.bpf_jit_harden by themselves, and which have a setting against that."""
 
     lowered_by_felix: str
+    setting: str
     source: str
 
 
@@ -142,8 +163,9 @@ class Cgroup2(Table, frozen=True, kw_only=True):
 
     private_namespace: tuple[str, ...]
     private_namespace_fixed_in: str
+    path_variable: str
     path_setting: str
-    path_setting_since: str
+    path_since: str
     other_path: dict[str, str]
     sources: tuple[str, ...]
 
@@ -170,8 +192,10 @@ class KernelTables(Table, frozen=True, kw_only=True):
     documented: tuple[Documented, ...]
     enterprise_linux: EnterpriseLinux
     known_bad: tuple[KnownBad, ...]
+    measured: tuple[Measured, ...]
     btf: tuple[Btf, ...]
     config: tuple[ConfigOption, ...]
+    tcx: Tcx
     jit_harden: JitHarden
 
 
@@ -201,14 +225,18 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     documented: Documented
     enterprise_linux: EnterpriseLinux
     known_bad: tuple[Suspect, ...]
+    measured: Measured | None
     btf: Btf | None
     config: tuple[ConfigOption, ...]
+    tcx_from_kernel: str | None
     jit_harden_lowered: bool | None
+    jit_harden_setting: bool
     arch: Arch
     architectures: Architectures
     bpffs_mounters: dict[Installed, frozenset[Mounter]]
     systemd: Systemd
     private_cgroup_namespace: bool | None
+    cgroup_path_variable: bool | None
     cgroup_path_setting: bool | None
     cgroup2: Cgroup2
 
@@ -243,9 +271,12 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             documented=_one(kernel.documented, version),
             enterprise_linux=kernel.enterprise_linux,
             known_bad=tuple(_suspects(kernel.known_bad, version)),
-            btf=next((entry for entry in kernel.btf if version.within(entry.releases)), None),
+            measured=_first(kernel.measured, version),
+            btf=_first(kernel.btf, version),
             config=kernel.config,
+            tcx_from_kernel=kernel.tcx.kernel if version.within(kernel.tcx.releases) else None,
             jit_harden_lowered=version.within(kernel.jit_harden.lowered_by_felix),
+            jit_harden_setting=version.within(kernel.jit_harden.setting) is True,
             arch=_one(node.arch, version),
             architectures=node.architectures,
             bpffs_mounters={
@@ -254,6 +285,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             },
             systemd=node.systemd,
             private_cgroup_namespace=_any_within(node.cgroup2.private_namespace, version),
+            cgroup_path_variable=version.within(node.cgroup2.path_variable),
             cgroup_path_setting=version.within(node.cgroup2.path_setting),
             cgroup2=node.cgroup2,
         )
@@ -272,6 +304,10 @@ _R = TypeVar("_R", bound=Ranged)
 
 def _one(entries: Iterable[_R], version: CalicoVersion) -> _R:
     return next(entry for entry in entries if version.within(entry.releases))
+
+
+def _first(entries: Iterable[_R], version: CalicoVersion) -> _R | None:
+    return next((entry for entry in entries if version.within(entry.releases)), None)
 
 
 def _any_within(ranges: Iterable[str], version: CalicoVersion) -> bool | None:

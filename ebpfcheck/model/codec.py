@@ -34,7 +34,7 @@ def decode_snapshot(data: bytes) -> Snapshot:
         header = msgspec.json.decode(data, type=_Header)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, msgspec.ValidationError):
-            raise SnapshotError("it is JSON, but not a snapshot of ebpfcheck") from error
+            raise SnapshotError("it is not a snapshot of ebpfcheck") from error
         raise SnapshotError(f"it is not JSON ({error})") from error
     if header.schema != SNAPSHOT_SCHEMA:
         raise SnapshotError(_why_not(header))
@@ -62,7 +62,7 @@ def _why_not(header: _Header) -> str:
         return f"it is a snapshot of version {version}{by}; this ebpfcheck reads {SNAPSHOT_SCHEMA} only"
     if header.schema.startswith("ebpfcheck."):
         return f"it is {header.schema}, not a snapshot"
-    return "it is JSON, but not a snapshot of ebpfcheck"
+    return "it is not a snapshot of ebpfcheck"
 
 
 def _check_references(snapshot: Snapshot) -> None:

@@ -123,7 +123,7 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """The machine architecture, as `uname -m` prints it."""
     os: Fact[OsRelease] = NOT_COLLECTED
     container: Fact[str] = NOT_COLLECTED
-    """The container engine or sandbox that the survey ran in; Absent on the node itself."""
+    """The container engine in whose container process 1 runs, be that a node (kind) or not; Absent on a machine."""
     init: Fact[str] = NOT_COLLECTED
     """The name of process 1."""
     systemd_version: Fact[int] = NOT_COLLECTED

@@ -88,7 +88,7 @@ def _line(finding: Finding) -> RenderableType:
 
 def _finding(finding: Finding, options: RenderOptions, many: bool) -> Iterable[RenderableType]:
     word, style = _word(finding)
-    yield Text.assemble("\n", (f"{word:<8}", style), (finding.id, "bold"), f"  {finding.title}")
+    yield Text.assemble("\n", (f"{word:<9}", style), (finding.id, "bold"), f"  {finding.title}")
     if many:
         yield _row("on", _subjects(finding))
     yield _row("", finding.message)

@@ -1,0 +1,21 @@
+"""Runs the command line as its users do: as a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).with_name("ebpfcheck")
+
+
+def run(
+    *arguments: str, stdin: bytes | str = b"", columns: int = 80, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ebpfcheck in a pipe, without colours unless asked for, and return what it printed and its exit code."""
+    env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "TERM")}
+    env |= {"COLUMNS": str(columns), "TERM": "xterm", **environment}
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    result = subprocess.run(
+        (str(PROGRAM), *arguments), input=data, capture_output=True, env=env, timeout=60, check=False
+    )
+    return subprocess.CompletedProcess(result.args, result.returncode, result.stdout.decode(), result.stderr.decode())

@@ -1,0 +1,358 @@
+"""Every command as a process: what it prints where, its exit code, and what it says of bad input."""
+
+import csv
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.acceptance.command import PROGRAM, run
+from tests.builders import FIXTURES, NONCE, document
+
+DEBIAN = str(FIXTURES / "snapshots" / "debian-12" / "snapshot.json")
+RHEL = str(FIXTURES / "snapshots" / "rhel-8.2-three-nodes" / "snapshot.json")
+TALOS = str(FIXTURES / "snapshots" / "talos" / "snapshot.json")
+UBUNTU = str(FIXTURES / "snapshots" / "ubuntu-20.04" / "snapshot.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("evaluate", DEBIAN), 0),
+        (("evaluate", UBUNTU), 0),
+        (("evaluate", UBUNTU, "--fail-on", "warn"), 4),
+        (("evaluate", DEBIAN, "--fail-on", "warn"), 0),
+        (("evaluate", RHEL), 1),
+        (("evaluate", RHEL, "--fail-on", "never"), 0),
+        (("evaluate", TALOS), 3),
+        (("evaluate", TALOS, "--fail-on", "warn"), 3),
+        (("evaluate", TALOS, "--fail-on", "never"), 0),
+        (("evaluate", TALOS, "--skip", "node.cgroup2"), 0),
+        (("evaluate", RHEL, "--only", "node.arch,node.bpffs.*"), 0),
+        (("evaluate", RHEL, "--only", "node.kernel.version"), 1),
+        (("kernel", "6.1.0-29-amd64"), 0),
+        (("kernel", "5.4.0-42-generic"), 0),
+        (("kernel", "4.19.0-21-amd64"), 3),
+        (("kernel", "4.14.0", "4.19.0-21-amd64"), 1),
+        ((), 2),
+        (("evaluate", "no-such-file"), 2),
+    ],
+)
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_exit_codes_are_the_same_in_every_format(arguments: tuple[str, ...], code: int, format: str) -> None:
+    judging = arguments and arguments[0] in ("evaluate", "kernel")
+    result = run(*arguments, *(("-f", format) if judging else ()))
+    assert result.returncode == code, result.stdout + result.stderr
+    if code not in (2, 5) and format == "json":
+        json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--foo",), "--foo"),
+        (("nodes",), "nodes"),
+        (("node", "--foo"), "--foo"),
+        (("node", "--timeout", "soon"), "--timeout"),
+        (("node", "--timeout", "-1"), "--timeout"),
+        (("node", "--fail-on", "maybe"), "maybe"),
+        (("node", "-f", "yaml"), "yaml"),
+        (("node", "-f", "json="), "file name"),
+        (("node", "-f", "json", "-f", "table"), "only one"),
+        (("node", "--calico-version", "v9"), "v9"),
+        (("node", "--calico-version", "v3.99"), "outside what"),
+        (("node", "--calico-version", "v3.10"), "outside what"),
+        (("node", "--calico-version", "v2.6.1"), "outside what"),
+        (("node", "--calico-version", "\x1b[31m3"), "\\x1b[31m3"),
+        (("node", "--only", "node.nothing"), "node.nothing"),
+        (("node", "--only", "node.*", "--skip", "*"), "leave no check"),
+        (("evaluate",), "SNAPSHOT"),
+        (("evaluate", "/"), "cannot be read"),
+        (("evaluate", "/no/such/file"), "cannot be read"),
+        (("evaluate", DEBIAN, "extra"), "extra"),
+        (("kernel",), "RELEASE"),
+        (("kernel", "-", "--arch", "x86_64"), "JSON lines"),
+        (("kernel", "6.1", "5.4", "--proc-version", "Linux version 6.1"), "several"),
+        (("checks", "node.nothing"), "node.nothing"),
+        (("checks", "../../README"), "README"),
+        (("schema", "finding"), "finding"),
+    ],
+)
+def test_a_wrong_command_line_gets_one_clear_line(arguments: tuple[str, ...], words: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("ebpfcheck: ")
+    assert words in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_a_bare_command_prints_help_and_is_a_usage_error() -> None:
+    result = run()
+    assert result.returncode == 2
+    assert result.stdout.startswith("Usage: ebpfcheck")
+
+
+def test_version_names_the_tool_and_its_knowledge() -> None:
+    result = run("--version")
+    assert (result.returncode, result.stdout.count("\n")) == (0, 1)
+    from ebpfcheck import __version__
+    from ebpfcheck.knowledge import KNOWLEDGE_DATE
+
+    assert __version__ in result.stdout
+    assert KNOWLEDGE_DATE in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not JSON"),
+        (b"\x00\xff", "not JSON"),
+        (b"{}", "not a snapshot"),
+        (b'{"schema": "ebpfcheck.snapshot/v7", "tool_version": "3.0\\u001b[31m"}', "version v7"),
+        (b'{"schema": "ebpfcheck.report/v1"}', "not a snapshot"),
+        (Path(DEBIAN).read_bytes()[:3000], "not"),
+        (Path(DEBIAN).read_bytes().replace(b'"x86_64"', b"86"), "$.kinds[0].arch.value"),
+    ],
+)
+def test_what_is_no_snapshot_is_refused_in_one_line(data: bytes, words: str) -> None:
+    result = run("evaluate", "-", stdin=data)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_this_machine_can_be_saved_and_judged_again(tmp_path: Path) -> None:
+    saved = tmp_path / "snapshot.json"
+    live = run("node", "-f", "json", "--save", str(saved), "--calico-version", "v3.29.3")
+    again = run("evaluate", str(saved), "-f", "json", "--calico-version", "v3.29.3")
+    first, second = json.loads(live.stdout), json.loads(again.stdout)
+    assert first["command"] == "node"
+    assert second["command"] == "evaluate"
+    for key in ("target", "calico", "verdict", "exit_code", "coverage", "summary", "findings", "problems"):
+        assert first[key] == second[key], key
+    assert live.returncode == again.returncode
+    other = json.loads(run("evaluate", str(saved), "-f", "json").stdout)
+    assert other["calico"]["version"] != first["calico"]["version"]
+
+
+def test_the_report_is_shown_even_if_the_snapshot_cannot_be_saved() -> None:
+    result = run("node", "--save", "/no/such/directory/file")
+    assert result.returncode == 2
+    assert "eBPF mode" in result.stdout
+    assert result.stderr == "ebpfcheck: /no/such/directory/file: cannot be written: No such file or directory\n"
+
+
+def test_several_formats_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    result = run("evaluate", TALOS, "-f", f"json={file}", "-f", "table")
+    assert result.returncode == 3
+    assert result.stdout.startswith("INCONCLUSIVE")
+    report = json.loads(file.read_text())
+    assert report["exit_code"] == 3
+    result = run("evaluate", TALOS, "-f", "json=/no/such/dir/x", "-f", "table")
+    assert result.returncode == 2
+    assert result.stdout.startswith("INCONCLUSIVE")
+
+
+@pytest.mark.parametrize("snapshot", [DEBIAN, RHEL, TALOS, UBUNTU])
+def test_reports_and_snapshots_obey_their_published_schemas(snapshot: str) -> None:
+    report_schema = json.loads(run("schema", "report").stdout)
+    snapshot_schema = json.loads(run("schema", "snapshot").stdout)
+    jsonschema.Draft202012Validator.check_schema(report_schema)
+    jsonschema.Draft202012Validator.check_schema(snapshot_schema)
+    for version in ("v3.16", "v3.29.3", "v3.33"):
+        report = json.loads(run("evaluate", snapshot, "-f", "json", "--calico-version", version).stdout)
+        jsonschema.validate(report, report_schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**report, "verdict": "fine"}, report_schema)
+    jsonschema.validate(json.loads(Path(snapshot).read_text()), snapshot_schema)
+
+
+def test_a_check_is_explained_by_its_page() -> None:
+    result = run("checks", "node.kernel.btf")
+    assert result.returncode == 0
+    assert result.stdout.startswith("# node.kernel.btf")
+    assert "v3.33: blocker" in result.stdout
+    assert "v3.31 to v3.32: degrade" in result.stdout
+    assert "vmlinux_btf" in result.stdout
+
+
+def test_kernel_lines_are_answered_one_by_one_in_order() -> None:
+    lines = [
+        '{"release": "6.1.0-29-amd64"}',
+        "",
+        '{"proc_version": "Linux version 4.18.0-193.el8.x86_64 (x) (gcc (Red Hat 8.3.1)) #1 SMP"}',
+        "not json",
+        '["6.1"]',
+        '{"release": 61}',
+        "{}",
+        '{"release": "4.18.0-400", "os_image": "Rocky Linux 8", "arch": "x86_64", "more": 1}',
+        '{"release": "\\u001b[31m6.1"}',
+    ]
+    result = run(
+        "kernel", "-", "-f", "json", "--calico-version", "v3.16", stdin="\n".join(lines).encode() + b"\n\xff\n"
+    )
+    report = json.loads(result.stdout)
+    assert (report["schema"], report["calico"]) == ("ebpfcheck.kernel/v1", "v3.16")
+    statuses = [one["status"] for one in report["results"]]
+    assert statuses == ["pass", "pass", *["unknown"] * 7]
+    assert [one["felix"] for one in report["results"]] == [True, True, *[None] * 7]
+    assert all(
+        set(one) == {"release", "distro", "felix", "documented", "status", "message"} for one in report["results"]
+    )
+    assert "line 4" in report["results"][2]["message"]
+    assert "\x1b" not in result.stdout
+    assert result.returncode == 3
+    assert not result.stderr
+
+
+def test_every_real_kernel_gets_an_answer_by_the_command() -> None:
+    with (FIXTURES / "strings" / "kernels.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    lines = "\n".join(json.dumps({"release": row["kernel_release"], "os_image": row["os_image"]}) for row in rows)
+    report = json.loads(run("kernel", "-", "-f", "json", "--calico-version", "v3.16", stdin=lines).stdout)
+    assert len(report["results"]) == len(rows)
+    assert {one["status"] for one in report["results"]} == {"pass", "fail", "unknown"}
+
+
+def test_completion_knows_the_commands() -> None:
+    result = run(_EBPFCHECK_COMPLETE="complete_bash", COMP_WORDS="ebpfcheck ev", COMP_CWORD="1")
+    assert result.stdout.split() == ["evaluate"]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{PROGRAM} evaluate {RHEL} -v -f json | head -c 10; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(("bash", "-c", command), capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout.endswith("1\n")
+    assert result.stderr == ""
+
+
+def test_a_terminal_without_unicode_gets_escapes_not_errors() -> None:
+    data = Path(DEBIAN).read_text().replace("worker-1", "w\u00f6rker\u202e-1")
+    result = run("evaluate", "-", stdin=data, PYTHONIOENCODING="ascii")
+    assert result.returncode == 0
+    assert "w\\xf6rker\\u202e-1" in result.stdout
+
+
+def hostile(tmp_path: Path, script: str) -> dict[str, Any]:
+    """An environment whose `sh` runs the given script in place of the survey."""
+    shell = tmp_path / "sh"
+    shell.write_text(f"#!/bin/bash\nnonce=$2\nmark=ebpfcheck-$nonce\n{script}\n")
+    shell.chmod(0o755)
+    return {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "words"),
+    [
+        ("exit 0", 5, "printed nothing"),
+        ("echo 'This account is currently not available.'; exit 1", 5, "printed nothing"),
+        ("head -c 100000 /dev/urandom", 5, "printed nothing"),
+    ],
+)
+def test_a_shell_that_says_nothing_of_use_means_it_could_not_run(
+    tmp_path: Path, script: str, code: int, words: str
+) -> None:
+    result = run("node", **hostile(tmp_path, script))
+    assert result.returncode == code
+    assert result.stdout == ""
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_machine_without_a_shell_could_not_be_looked_at(tmp_path: Path) -> None:
+    result = run("node", PATH=str(tmp_path))
+    assert result.returncode == 5
+    assert "no sh" in result.stderr
+
+
+def replayed(tmp_path: Path, data: bytes) -> dict[str, Any]:
+    (tmp_path / "document").write_bytes(data)
+    return hostile(tmp_path, f"sed s/{NONCE}/$nonce/ {tmp_path}/document")
+
+
+def test_a_whole_document_by_a_strange_shell_is_judged(tmp_path: Path) -> None:
+    result = run("node", **replayed(tmp_path, b"MOTD: hello\n" + document()))
+    assert result.returncode == 0
+    assert result.stdout.startswith("READY: worker-1")
+
+
+def test_a_cut_document_keeps_what_was_learned(tmp_path: Path) -> None:
+    whole = document()
+    cut = whole[: whole.index(b"begin filesystems")]
+    result = run("node", "-f", "json", **replayed(tmp_path, cut))
+    report = json.loads(result.stdout)
+    assert result.returncode == 3
+    assert report["verdict"] == "inconclusive"
+    assert [problem["reason"] for problem in report["problems"]] == ["truncated"]
+    statuses = {finding["id"]: finding["status"] for finding in report["findings"]}
+    assert statuses["node.arch"] == "pass"
+    assert statuses["node.bpffs.mounted"] == "unknown"
+    assert "fail" not in statuses.values()
+
+
+def test_hostile_values_are_shown_not_acted_on(tmp_path: Path) -> None:
+    from tests.builders import Part
+
+    evil = "6.1.0-\x1b]0;owned\x07[bold red]x[/]\x00\u202e\x9b31m"
+    data = document({
+        "hostname": Part(f"host{evil}\n"),
+        "osrelease": Part(evil),
+        "version": Part(f"Linux version {evil}"),
+        "arch": Part(evil),
+        "os-release": Part(f'ID="{evil}"\nPRETTY_NAME="{evil}"\n'),
+        "lockdown": Part(f"[{evil}]"),
+        "init": Part(evil),
+    })  # fmt: skip
+    for arguments in (("-v",), ("-f", "json"), ("-q",)):
+        result = run("node", *arguments, **replayed(tmp_path, data))
+        assert result.returncode == 3
+        assert not set("\x1b\x07\x00\u202e\x9b") & set(result.stdout)
+        assert "[bold red]x[/]" in result.stdout.replace("\n", "").replace(" ", "") or "[boldred]x[/]" in (
+            result.stdout.replace("\n", "").replace(" ", "")
+        )
+        assert not result.stderr
+
+
+def test_interrupting_it_is_130(tmp_path: Path) -> None:
+    environment = {**os.environ, **hostile(tmp_path, "sleep 30")}
+    process = subprocess.Popen((str(PROGRAM), "node"), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    time.sleep(1.5)
+    process.send_signal(2)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err == b"ebpfcheck: interrupted\n"
+
+
+def test_a_timeout_keeps_what_was_learned(tmp_path: Path) -> None:
+    data = document(done=False)
+    environment = replayed(tmp_path, data)
+    shell = tmp_path / "sh"
+    shell.write_text(shell.read_text() + "sleep 30\n")
+    result = run("node", "--timeout", "1", "-f", "json", **environment)
+    report = json.loads(result.stdout)
+    assert [problem["reason"] for problem in report["problems"]] == ["timeout"]
+    assert report["summary"]["pass"] > 5
+
+
+def test_a_defect_gives_a_short_report(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import ebpfcheck.app\n"
+        "def broken(*_): raise ZeroDivisionError('on\\x1b purpose')\n"
+        "ebpfcheck.app.judge = broken\n"
+    )
+    result = run("evaluate", DEBIAN, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 70
+    assert "ZeroDivisionError" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "\x1b" not in result.stderr
+    assert "Traceback" in run("evaluate", DEBIAN, "-v", PYTHONPATH=str(tmp_path)).stderr

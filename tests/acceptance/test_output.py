@@ -1,0 +1,84 @@
+"""What users see, kept as golden files, at 80 and 120 columns."""
+
+import re
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+from tests.acceptance.command import run
+from tests.builders import FIXTURES
+
+
+class TextFiles(SingleFileSnapshotExtension):
+    """Golden texts as files of their own, to be read as they would be on a terminal."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "txt"
+
+
+@pytest.fixture
+def golden(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(TextFiles)
+
+
+def story(name: str) -> str:
+    return str(FIXTURES / "snapshots" / name / "snapshot.json")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("debian-12", ()),
+        ("debian-12", ("-v",)),
+        ("rhel-8.2-three-nodes", ("--calico-version", "v3.32.1")),
+        ("rhel-8.2-three-nodes", ("-q",)),
+        ("talos", ("--calico-version", "v3.28.5", "--install", "operator")),
+        ("ubuntu-20.04", ("--calico-version", "v3.16")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_tables(golden: SnapshotAssertion, name: str, arguments: tuple[str, ...], columns: int) -> None:
+    result = run("evaluate", story(name), *arguments, columns=columns)
+    assert result.stdout.isascii()
+    for line in result.stdout.splitlines():
+        assert len(line) <= columns or line.lstrip().startswith("$ "), line
+    assert not result.stderr
+    assert result.stdout == golden
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_kernel_table(golden: SnapshotAssertion, columns: int) -> None:
+    releases = ("6.1.0-29-amd64", "5.4.0-42-generic", "4.14.355-275.amzn2.x86_64", "4.19.0-21-amd64", "5.10", "what")
+    result = run("kernel", *releases, columns=columns)
+    assert result.returncode == 1
+    assert result.stdout == golden
+
+
+def test_list_of_checks(golden: SnapshotAssertion) -> None:
+    assert run("checks", "--calico-version", "v3.32.1").stdout == golden
+
+
+def test_help(golden: SnapshotAssertion) -> None:
+    assert run("--help").stdout == golden
+
+
+def test_colours_are_for_terminals_and_for_those_who_ask() -> None:
+    plain = run("evaluate", story("talos")).stdout
+    assert "\x1b" not in plain
+    coloured = run("evaluate", story("talos"), "--color", "always").stdout
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+    assert run("evaluate", story("talos"), "--color", "never", FORCE_COLOR="1").stdout == plain
+
+
+def test_the_verdict_is_the_first_thing_one_reads() -> None:
+    for name, words in (("debian-12", "READY"), ("talos", "INCONCLUSIVE"), ("rhel-8.2-three-nodes", "NOT READY")):
+        assert run("evaluate", story(name)).stdout.startswith(words + ":")
+
+
+def test_a_narrow_terminal_loses_nothing() -> None:
+    result = run("evaluate", story("rhel-8.2-three-nodes"), columns=20)
+    assert "no services" in re.sub(r"\s+", " ", result.stdout)
+    assert result.returncode == 1

@@ -1,0 +1,144 @@
+"""Builds what the tests look at: survey documents as a node prints them, facts, snapshots."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ebpfcheck.collect.node import node_facts
+from ebpfcheck.collect.transport import Survey
+from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.knowledge.types import Release
+from ebpfcheck.model.check import Check
+from ebpfcheck.model.facts import Fact, Install, Known, NodeFacts, NodeIdentity, NodeKind, Source, SourceKind
+from ebpfcheck.model.report import Finding
+from ebpfcheck.model.snapshot import Snapshot, SourceIndex, fold_nodes
+from ebpfcheck.versions import CalicoVersion
+
+ROOT = Path(__file__).parent.parent
+FIXTURES = ROOT / "fixtures"
+NONCE = "0123456789abcdef"
+
+MOUNTINFO = """\
+22 27 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw
+23 27 0:22 / /sys rw,nosuid,nodev,noexec,relatime shared:2 - sysfs sysfs rw
+27 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro
+28 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate
+29 23 0:27 / /sys/fs/bpf rw,nosuid,nodev,noexec,relatime shared:6 - bpf bpf rw,mode=700
+30 27 0:24 / /run rw,nosuid,nodev,noexec,relatime shared:5 - tmpfs tmpfs rw,size=1592372k,mode=755
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section of a survey document."""
+
+    data: str | bytes = ""
+    state: str = "ok"
+    locator: str = ""
+
+
+# A Debian 12 node with systemd on which nothing is wrong.
+HEALTHY: dict[str, Part] = {
+    "self": Part("Uid:\t0\t0\t0\t0\nNSpid:\t812\nCapEff:\t000001ffffffffff\n", locator="/proc/self/status"),
+    "pid-namespace": Part("pid:[4026531836]\n", locator="/proc/self/ns/pid"),
+    "own-first-mount": Part(MOUNTINFO.split("\n")[0] + "\n", locator="/proc/self/mountinfo"),
+    "init": Part("systemd\n", locator="/proc/1/comm"),
+    "init-cgroup": Part("0::/init.scope\n", locator="/proc/1/cgroup"),
+    "container-marks": Part("", locator="marks of container engines"),
+    "container": Part(state="absent", locator="/run/systemd/container"),
+    "hostname": Part("worker-1\n", locator="/proc/sys/kernel/hostname"),
+    "version": Part(
+        "Linux version 6.1.0-29-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld "
+        "(GNU Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.123-1 (2025-01-02)\n",
+        locator="/proc/version",
+    ),
+    "osrelease": Part("6.1.0-29-amd64\n", locator="/proc/sys/kernel/osrelease"),
+    "arch": Part("x86_64\n", locator="/proc/sys/kernel/arch"),
+    "os-release": Part(
+        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n',
+        locator="/etc/os-release",
+    ),
+    "config": Part(
+        "CONFIG_BPF=y\nCONFIG_BPF_SYSCALL=y\nCONFIG_BPF_JIT=y\nCONFIG_CGROUP_BPF=y\nCONFIG_NET_CLS_ACT=y\n"
+        "CONFIG_NET_CLS_BPF=m\nCONFIG_NET_SCH_INGRESS=m\nCONFIG_VXLAN=m\nCONFIG_DEBUG_INFO_BTF=y\n"
+        "# CONFIG_BPF_PRELOAD is not set\nCONFIG_SECURITY_LOCKDOWN_LSM=y\n",
+        locator="/boot/config-6.1.0-29-amd64",
+    ),
+    "filesystems": Part(
+        "nodev\tsysfs\nnodev\tcgroup2\nnodev\tcgroup\nnodev\tbpf\n\text4\n", locator="/proc/filesystems"
+    ),
+    "sysfs": Part("directory\n", locator="/sys/kernel"),
+    "btf": Part("content\n", locator="/sys/kernel/btf/vmlinux"),
+    "lockdown": Part("[none] integrity confidentiality\n", locator="/sys/kernel/security/lockdown"),
+    "lsm": Part("lockdown,capability,landlock,yama,apparmor", locator="/sys/kernel/security/lsm"),
+    "selinux": Part(state="absent", locator="/sys/fs/selinux/enforce"),
+    "jit-enable": Part("1\n", locator="/proc/sys/net/core/bpf_jit_enable"),
+    "jit-harden": Part("0\n", locator="/proc/sys/net/core/bpf_jit_harden"),
+    "host-net": Part("", locator="/proc/sys/net/core/netdev_budget"),
+    "unprivileged-bpf": Part("2\n", locator="/proc/sys/kernel/unprivileged_bpf_disabled"),
+    "mountinfo": Part(MOUNTINFO, locator="/proc/1/mountinfo"),
+    "run-calico": Part(state="absent", locator="/run/calico"),
+    "fstab": Part("", locator="/etc/fstab"),
+    "bpffs-units": Part("", locator="systemd units sys-fs-bpf.mount"),
+    "systemd": Part("/usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so\n", locator="libsystemd-shared-*.so"),
+}
+
+
+def document(changes: dict[str, Part | None] | None = None, *, nonce: str = NONCE, done: bool = True) -> bytes:
+    """Return the healthy node's survey document with some sections changed, or left out (None)."""
+    out = bytearray()
+    for name, part in {**HEALTHY, **(changes or {})}.items():
+        if part is not None:
+            locator = part.locator or HEALTHY.get(name, Part(locator=name)).locator
+            data = part.data.encode() if isinstance(part.data, str) else part.data
+            out += f"\nebpfcheck-{nonce} begin {name} {locator}\n".encode() + data
+            out += f"\nebpfcheck-{nonce} end {part.state}\n".encode()
+    return bytes(out) + (f"\nebpfcheck-{nonce} done\n".encode() if done else b"")
+
+
+def facts(changes: dict[str, Part | None] | None = None, **more: Part | None) -> NodeFacts:
+    """Return the facts of the healthy node with some sections changed; dashes in names as underscores."""
+    named = {name.replace("_", "-"): part for name, part in more.items()}
+    survey = Survey(data=document({**(changes or {}), **named}), nonce=NONCE)
+    return node_facts(survey, SourceKind.LOCAL, SourceIndex())[0]
+
+
+def known(value: Any) -> Fact[Any]:
+    """Return a known fact."""
+    return Known(value=value, source=0)
+
+
+def kind(**changes: Fact[Any]) -> NodeKind:
+    """Return facts of which only those given are known."""
+    return NodeKind(**changes)
+
+
+def snapshot(*kinds: NodeKind, names: tuple[str, ...] = ()) -> Snapshot:
+    """Return a snapshot of one node a kind."""
+    names = names or tuple(f"node-{index}" for index in range(len(kinds)))
+    folded, nodes = fold_nodes(
+        NodeFacts(identity=NodeIdentity(name=name), kind=one) for name, one in zip(names, kinds, strict=True)
+    )
+    return Snapshot(
+        tool_version="test",
+        taken_at=datetime(2026, 1, 2, tzinfo=UTC),
+        sources=tuple(Source(kind=SourceKind.LOCAL, locator=f"/test/{index}") for index in range(64)),
+        kinds=folded,
+        nodes=nodes,
+    )
+
+
+def release(version: str) -> Release:
+    """Return what the knowledge holds for a release."""
+    parsed = CalicoVersion.parse(version)
+    assert parsed is not None
+    return load_knowledge().at(parsed)
+
+
+def judged(check: Check, one: NodeKind, version: str = "v3.32.1", install: Install = "unknown") -> Finding:
+    """Return the one finding of a check about one node."""
+    from ebpfcheck.engine import judge
+
+    (finding,) = judge(snapshot(one), (check,), release(version), install)
+    return finding

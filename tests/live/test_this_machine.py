@@ -1,0 +1,198 @@
+"""This machine, seen by the survey and by tools that have nothing to do with it."""
+
+import gzip
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import distro
+import psutil
+import pytest
+
+from ebpfcheck.collect.local import LocalTransport
+from ebpfcheck.collect.node import node_facts
+from ebpfcheck.model.facts import Absent, Known, NodeFacts, Unknown
+from ebpfcheck.model.snapshot import SourceIndex
+from tests.live.tools import need
+
+pytestmark = pytest.mark.live
+
+
+def look(transport: LocalTransport) -> NodeFacts:
+    facts, problems = node_facts(transport.survey(30), transport.kind, SourceIndex())
+    assert not problems
+    return facts
+
+
+@pytest.fixture(scope="module")
+def here() -> NodeFacts:
+    return look(LocalTransport())
+
+
+def value(fact: object) -> object:
+    assert isinstance(fact, Known), fact
+    return fact.value
+
+
+def test_the_kernel_is_the_one_that_runs(here: NodeFacts) -> None:
+    uname = platform.uname()
+    assert here.identity.name == uname.node
+    assert value(here.kind.kernel_release) == uname.release
+    assert value(here.kind.arch) == uname.machine
+    assert value(here.kind.proc_version) == Path("/proc/version").read_text().strip()
+
+
+def test_the_system_is_the_one_that_distro_names(here: NodeFacts) -> None:
+    system = value(here.kind.os)
+    assert (system.id, system.version) == (distro.id(), distro.version())  # type: ignore[attr-defined]
+
+
+def test_process_1_is_the_one_that_psutil_names(here: NodeFacts) -> None:
+    assert value(here.kind.init) == psutil.Process(1).name()
+
+
+def found(path: str) -> str | None:
+    """The type of what findmnt says is mounted at a path."""
+    result = subprocess.run(("findmnt", "-n", "-o", "FSTYPE", "--mountpoint", path), capture_output=True, text=True)
+    return result.stdout.split()[-1] if result.returncode == 0 else None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the mounts of process 1")
+def test_mounts_are_those_that_findmnt_sees(here: NodeFacts) -> None:
+    need("findmnt", "util-linux")
+    for path, fact in (("/sys/fs/bpf", here.kind.bpffs), ("/run/calico/cgroup", here.kind.calico_cgroup)):
+        seen = found(path)
+        if seen is None:
+            assert isinstance(fact, Absent)
+        else:
+            assert value(fact).visible.fstype == seen  # type: ignore[attr-defined]
+    listed = subprocess.run(("findmnt", "-n", "-l", "-t", "cgroup2", "-o", "TARGET"), capture_output=True, text=True)
+    assert set(value(here.kind.cgroup2_mounts)) == set(listed.stdout.split())  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("bpf_jit_enable", "/proc/sys/net/core/bpf_jit_enable"),
+        ("bpf_jit_harden", "/proc/sys/net/core/bpf_jit_harden"),
+        ("unprivileged_bpf_disabled", "/proc/sys/kernel/unprivileged_bpf_disabled"),
+    ],
+)
+def test_settings_are_those_of_proc(here: NodeFacts, name: str, path: str) -> None:
+    fact = getattr(here.kind, name)
+    if os.access(path, os.R_OK):
+        assert value(fact) == int(Path(path).read_text())
+    else:
+        assert isinstance(fact, Absent | Unknown)
+
+
+def test_the_configuration_is_that_of_the_running_kernel(here: NodeFacts) -> None:
+    if not Path("/proc/config.gz").exists():
+        pytest.skip("this kernel has no /proc/config.gz to compare with")
+    lines = gzip.decompress(Path("/proc/config.gz").read_bytes()).decode().splitlines()
+    for option, setting in value(here.kind.kernel_config):  # type: ignore[attr-defined]
+        assert (f"# {option} is not set" if setting == "n" else f"{option}={setting}") in lines
+
+
+def test_btf_and_file_systems(here: NodeFacts) -> None:
+    btf = Path("/sys/kernel/btf/vmlinux")
+    assert isinstance(here.kind.vmlinux_btf, Known) is btf.exists()
+    listed = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}
+    assert set(value(here.kind.filesystems)) == listed & {"bpf", "cgroup", "cgroup2"}  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("shell", [("dash",), ("bash",), ("bash", "--posix"), ("busybox", "sh")])
+def test_every_shell_gives_the_same_facts(here: NodeFacts, shell: tuple[str, ...]) -> None:
+    need(shell[0], shell[0])
+    assert look(LocalTransport(shell)) == here
+
+
+def test_a_shell_with_nothing_but_the_tools_of_the_calico_image(here: NodeFacts, tmp_path: Path) -> None:
+    for tool in ("cat", "ls", "grep", "sed", "find", "stat", "readlink"):
+        program = shutil.which(tool)
+        assert program is not None
+        (tmp_path / tool).symlink_to(program)
+    # The survey appends the usual directories to PATH; in a root of its own they are not there.
+    script = Path(str(LocalTransport.__module__.replace(".", "/"))).with_name("survey.sh")
+    survey = (Path(__file__).parent.parent.parent / script).read_text()
+    bare = survey.replace("PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin", f"PATH={tmp_path}")
+    assert bare != survey
+    shell = shutil.which("sh")
+    assert shell is not None
+    out = subprocess.run((shell, "-s", "n"), input=bare.encode(), capture_output=True, check=True)
+    from ebpfcheck.collect.transport import Survey
+
+    facts, problems = node_facts(Survey(data=out.stdout, nonce="n"), LocalTransport.kind, SourceIndex())
+    assert not problems
+    assert not out.stderr
+    if Path("/proc/sys/kernel/arch").exists():
+        assert facts == here
+
+
+@pytest.mark.parametrize(
+    ("missing", "field"), [("cat", "proc_version"), ("sed", "bpffs_fstab"), ("readlink", "container")]
+)
+def test_a_missing_tool_makes_facts_unknown(missing: str, field: str, tmp_path: Path) -> None:
+    for tool in ("cat", "sed", "readlink"):
+        program = shutil.which(tool)
+        assert program is not None
+        if tool != missing:
+            (tmp_path / tool).symlink_to(program)
+    script = Path(__file__).parent.parent.parent / "ebpfcheck/collect/survey.sh"
+    survey = script.read_text().replace("PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin", f"PATH={tmp_path}")
+    shell = shutil.which("sh")
+    assert shell is not None
+    out = subprocess.run((shell, "-s", "n"), input=survey.encode(), capture_output=True, check=True)
+    from ebpfcheck.collect.transport import Survey
+
+    facts, problems = node_facts(Survey(data=out.stdout, nonce="n"), LocalTransport.kind, SourceIndex())
+    assert not problems
+    fact = getattr(facts.kind, field)
+    if missing == "readlink":
+        # Process 1 may still show by its name whether this is a node.
+        assert isinstance(fact, Absent | Unknown)
+    else:
+        assert isinstance(fact, Unknown)
+        assert fact.reason.value == "tool_missing"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_nobody_sees_less_but_is_told_nothing_false(here: NodeFacts) -> None:
+    need("setpriv", "util-linux")
+    nobody = look(LocalTransport(("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh"))).kind
+    for name in nobody.__struct_fields__:
+        fact = getattr(nobody, name)
+        if not isinstance(fact, Unknown):
+            assert fact == getattr(here.kind, name), name
+    assert isinstance(nobody.bpf_jit_harden, Unknown)
+    assert nobody.bpf_jit_harden.reason.value == "forbidden"
+    assert "run as root" in nobody.bpf_jit_harden.detail
+
+
+def test_a_survey_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "survey.sh"
+    slow.write_text(
+        "printf '\\nebpfcheck-%s begin hostname /h\\nslow\\nebpfcheck-%s end ok\\n' $1 $1\n"
+        "echo $$ > " + str(tmp_path / "pid") + "\nsleep 300 & sleep 300\n"
+    )
+    monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", slow)
+    survey = LocalTransport().survey(0.5)
+    facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
+    assert facts.identity.name == "slow"
+    assert [problem.reason.value for problem in problems] == ["timeout"]
+    assert isinstance(facts.kind.arch, Unknown)
+    assert facts.kind.arch.reason.value == "timeout"
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "300"]]
+
+
+def test_a_survey_without_end_is_cut_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = tmp_path / "survey.sh"
+    endless.write_text("printf '\\nebpfcheck-%s begin version /v\\n' $1\ncat /dev/zero\n")
+    monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", endless)
+    survey = LocalTransport().survey(30)
+    facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
+    assert [problem.reason.value for problem in problems] == ["truncated"]
+    assert isinstance(facts.kind.proc_version, Unknown)
