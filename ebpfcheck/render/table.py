@@ -24,7 +24,7 @@ def render(report: Report, options: RenderOptions) -> str:
     if options.verbosity >= 0:
         parts.append(_context(report))
     parts.extend(_problems(report))
-    many = report.coverage.nodes_total > 1
+    total = report.coverage.nodes_total
     folded: dict[Status, list[Finding]] = {}
     for status in _WORST_FIRST:
         for finding in (finding for finding in report.findings if finding.status is status):
@@ -35,7 +35,7 @@ def render(report: Report, options: RenderOptions) -> str:
             elif quiet and options.verbosity == 0:
                 folded.setdefault(status, []).append(finding)
             else:
-                parts.extend(_finding(finding, options, many))
+                parts.extend(_finding(finding, options, total))
     parts.extend(_folded(folded))
     return to_text(parts, options)
 
@@ -86,11 +86,11 @@ def _line(finding: Finding) -> RenderableType:
     return hanging(word, style, f"{finding.id}: {finding.message}")
 
 
-def _finding(finding: Finding, options: RenderOptions, many: bool) -> Iterable[RenderableType]:
+def _finding(finding: Finding, options: RenderOptions, total: int) -> Iterable[RenderableType]:
     word, style = _word(finding)
     yield Text.assemble("\n", (f"{word:<9}", style), (finding.id, "bold"), f"  {finding.title}")
-    if many:
-        yield _row("on", _subjects(finding))
+    if total > 1 and finding.scope == "node":
+        yield _row("on", _subjects(finding, total))
     yield _row("", finding.message)
     if finding.inferred_from:
         yield _row("inferred", f"from {', '.join(finding.inferred_from)}")
@@ -123,10 +123,10 @@ def _row(label: str, text: str) -> RenderableType:
     return hanging(f"{label:>8}", "dim", text)
 
 
-def _subjects(finding: Finding) -> str:
+def _subjects(finding: Finding, total: int) -> str:
     shown = ", ".join(finding.subjects[:_SHOWN_SUBJECTS])
     left = len(finding.subjects) - _SHOWN_SUBJECTS
-    return f"{len(finding.subjects)} nodes: {shown}" + (f" and {left} more" if left > 0 else "")
+    return f"{len(finding.subjects)} of {total} nodes: {shown}" + (f" and {left} more" if left > 0 else "")
 
 
 def _folded(folded: dict[Status, list[Finding]]) -> Iterable[RenderableType]:

@@ -13,6 +13,7 @@ from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.codec import schema_of
 from ebpfcheck.model.facts import NodeKind
 from ebpfcheck.model.report import Severity, Status
+from tests.acceptance.command import run
 from tests.builders import ROOT, facts, judged
 
 PAGES = ROOT / "docs" / "checks"
@@ -125,6 +126,14 @@ def test_the_readme_shows_both_commands_and_lists_every_exit_code() -> None:
 
     for code in ExitCode:
         assert re.search(rf"^\| {code.value} \|", text, re.MULTILINE), code
+
+
+def test_the_screen_in_the_readme_is_real() -> None:
+    text = (ROOT / "README.md").read_text()
+    command, _, rest = text.partition("    $ ebpfcheck ")[2].partition("\n")
+    shown = "\n".join(line.removeprefix("    ") for line in rest.partition("\n## ")[0].splitlines())
+    arguments = [str(ROOT / word) if "/" in word else word for word in command.split()]
+    assert run(*arguments).stdout.strip() == shown.strip()
 
 
 def test_workflows_pin_their_actions_and_ask_for_little() -> None:

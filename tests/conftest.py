@@ -1,0 +1,17 @@
+"""Turns skips of live tests into failures where EBPFCHECK_LIVE=require asks for all of them, as .ci/run does."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+REQUIRED = os.environ.get("EBPFCHECK_LIVE") == "require"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if REQUIRED and report.skipped and item.get_closest_marker("live"):
+        report.outcome = "failed"
+        report.longrepr = f"This live test was skipped, but all are required here: {report.longrepr}"
+    return report
