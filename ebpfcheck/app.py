@@ -9,14 +9,14 @@ import msgspec
 from ebpfcheck import __version__
 from ebpfcheck.checks.strings import judge_strings
 from ebpfcheck.collect.node import node_facts
-from ebpfcheck.collect.transport import Transport
+from ebpfcheck.collect.transport import Survey
 from ebpfcheck.engine import decide, judge, summarize
 from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
-from ebpfcheck.model.facts import ClusterFacts, Install, Known
+from ebpfcheck.model.facts import ClusterFacts, Install, Known, SourceKind
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
 from ebpfcheck.model.report import CalicoTarget, Coverage, Report, ReportTarget, Status, Tool
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, fold_nodes
@@ -28,15 +28,14 @@ from ebpfcheck.versions import CalicoVersion
 VersionSource = Literal["flag", "cluster", "default"]
 
 
-def survey_node(transport: Transport, timeout: float) -> Snapshot:
-    """Survey one node for at most `timeout` seconds; CannotRunError if nothing could be learned."""
-    taken_at = _now()
+def snapshot_of_node(survey: Survey, kind: SourceKind) -> Snapshot:
+    """Return the snapshot of one node that was surveyed; CannotRunError if nothing could be learned."""
     sources = SourceIndex()
-    facts, problems = node_facts(transport.survey(timeout), transport.kind, sources)
+    facts, problems = node_facts(survey, kind, sources)
     kinds, nodes = fold_nodes((facts,))
     return Snapshot(
         tool_version=__version__,
-        taken_at=taken_at,
+        taken_at=_now(),
         sources=sources.listed(),
         kinds=kinds,
         nodes=nodes,
@@ -44,35 +43,43 @@ def survey_node(transport: Transport, timeout: float) -> Snapshot:
     )
 
 
-def report_on(snapshot: Snapshot, settings: Settings, command: str, started_at: datetime) -> Report:
-    """Judge a snapshot; UsageError where the settings name a release or a check that is not known."""
-    knowledge = load_knowledge()
-    cluster = snapshot.cluster or ClusterFacts()
-    version, source = target_version(knowledge, settings.calico_version, cluster)
-    install = settings.install or _install(cluster)
-    registry = load_registry()
-    checks = registry.select(settings.only, settings.skip)
-    findings = judge(snapshot, checks, knowledge.at(version), install)
-    coverage = Coverage(
-        nodes_total=len(snapshot.nodes) + len(snapshot.unseen),
-        nodes_surveyed=len(snapshot.nodes),
-        unseen=snapshot.unseen,
-    )
-    verdict = decide(findings, coverage, checks_lost=bool(registry.problems))
-    return Report(
-        tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
-        command=command,
-        started_at=started_at,
-        finished_at=_now(),
-        target=_target(snapshot),
-        calico=CalicoTarget(version=str(version), source=source, install=install),
-        verdict=verdict,
-        exit_code=exit_code(verdict, settings.fail_on),
-        coverage=coverage,
-        summary=summarize(findings),
-        findings=findings,
-        problems=tuple(_shown(problem) for problem in (*registry.problems, *snapshot.problems)),
-    )
+class Judge:
+    """Settings, held against the knowledge and the checks that there are; UsageError if they name what is not known."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._knowledge = load_knowledge()
+        self._registry = load_registry()
+        self._checks = self._registry.select(settings.only, settings.skip)
+        target_version(self._knowledge, settings.calico_version, ClusterFacts())
+
+    def report(self, snapshot: Snapshot, command: str, started_at: datetime) -> Report:
+        """Judge a snapshot; UsageError if the cluster in it runs a Calico release that is not known."""
+        settings = self._settings
+        cluster = snapshot.cluster or ClusterFacts()
+        version, source = target_version(self._knowledge, settings.calico_version, cluster)
+        install = settings.install or _install(cluster)
+        findings = judge(snapshot, self._checks, self._knowledge.at(version), install)
+        coverage = Coverage(
+            nodes_total=len(snapshot.nodes) + len(snapshot.unseen),
+            nodes_surveyed=len(snapshot.nodes),
+            unseen=snapshot.unseen,
+        )
+        verdict = decide(findings, coverage, checks_lost=bool(self._registry.problems))
+        return Report(
+            tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
+            command=command,
+            started_at=started_at,
+            finished_at=_now(),
+            target=_target(snapshot),
+            calico=CalicoTarget(version=str(version), source=source, install=install),
+            verdict=verdict,
+            exit_code=exit_code(verdict, settings.fail_on),
+            coverage=coverage,
+            summary=summarize(findings),
+            findings=findings,
+            problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
+        )
 
 
 def judge_kernels(questions: Iterable[KernelQuestion | str], calico_version: str | None) -> KernelReport:

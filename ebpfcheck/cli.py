@@ -3,6 +3,7 @@
 import enum
 import os
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import click
 import typer
 
 if TYPE_CHECKING:
-    from ebpfcheck.model.report import Report
+    from ebpfcheck.app import Judge
     from ebpfcheck.model.snapshot import Snapshot
     from ebpfcheck.render import RenderOptions
     from ebpfcheck.settings import Settings
@@ -160,13 +161,18 @@ def node(
 
     It changes nothing. Run it as root to see all there is; what only root can see is unknown otherwise.
     """
-    from ebpfcheck.app import survey_node
     from ebpfcheck.collect.local import LocalTransport
 
     started_at = datetime.now(UTC)
-    settings = _settings(calico_version, install, only, skip, fail_on)
-    snapshot = survey_node(LocalTransport(), timeout)
-    return _report(snapshot, settings, "node", started_at, format, _options(color, verbose, quiet), save)
+    with LocalTransport().start(timeout) as running:
+        # Loaded while the survey runs, which takes about as long.
+        from ebpfcheck.app import Judge, snapshot_of_node
+        from ebpfcheck.render import RENDERERS
+
+        judge = Judge(_settings(calico_version, install, only, skip, fail_on))
+        outputs = _outputs(format, RENDERERS)
+        snapshot = snapshot_of_node(running.finish(), LocalTransport.kind)
+    return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), save)
 
 
 @app.command()
@@ -194,8 +200,9 @@ def kernel(
     from ebpfcheck.errors import UsageError
     from ebpfcheck.exitcodes import kernel_exit_code
     from ebpfcheck.model.kernels import KernelQuestion
-    from ebpfcheck.render import kernel_renderer
+    from ebpfcheck.render import KERNEL_RENDERERS, kernel_renderer
 
+    outputs = _outputs(format, KERNEL_RENDERERS)
     given = releases or []
     if given == ["-"]:
         if proc_version is not None or os_image is not None or arch is not None:
@@ -213,7 +220,6 @@ def kernel(
         ]
         report = judge_kernels(asked, calico_version)
     options = _options(color, verbose, quiet)
-    outputs = _outputs(format)
     _deliver([(kernel_renderer(name)(report, options), file) for name, file in outputs])
     return kernel_exit_code(result.status for result in report.results)
 
@@ -232,12 +238,15 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> int:
     """Judge a saved snapshot, on any machine and for any Calico release."""
+    from ebpfcheck.app import Judge
     from ebpfcheck.collect.snapshots import load_snapshot
+    from ebpfcheck.render import RENDERERS
 
     started_at = datetime.now(UTC)
-    settings = _settings(calico_version, install, only, skip, fail_on)
+    judge = Judge(_settings(calico_version, install, only, skip, fail_on))
+    outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
-    return _report(loaded, settings, "evaluate", started_at, format, _options(color, verbose, quiet), None)
+    return _report(judge, loaded, "evaluate", started_at, outputs, _options(color, verbose, quiet), None)
 
 
 @app.command()
@@ -284,33 +293,34 @@ def _split(lists: list[str] | None) -> tuple[str, ...]:
 
 
 def _report(
+    judge: "Judge",
     snapshot: "Snapshot",
-    settings: "Settings",
     command: str,
     started_at: datetime,
-    formats: list[str] | None,
+    outputs: list[tuple[str, str | None]],
     options: "RenderOptions",
     save: str | None,
 ) -> int:
     """Judge and show a snapshot. It is shown even if it cannot be saved."""
-    from ebpfcheck.app import report_on
     from ebpfcheck.collect.snapshots import save_snapshot
     from ebpfcheck.render import renderer
 
-    report: Report = report_on(snapshot, settings, command, started_at.replace(microsecond=0))
-    _deliver([(renderer(name)(report, options), file) for name, file in _outputs(formats)])
+    report = judge.report(snapshot, command, started_at.replace(microsecond=0))
+    _deliver([(renderer(name)(report, options), file) for name, file in outputs])
     if save is not None:
         save_snapshot(snapshot, save)
     return report.exit_code
 
 
-def _outputs(formats: list[str] | None) -> list[tuple[str, str | None]]:
+def _outputs(formats: list[str] | None, known: Collection[str]) -> list[tuple[str, str | None]]:
     """Return (format, file) pairs, None for stdout, which takes one document only."""
     from ebpfcheck.errors import UsageError
 
     outputs: list[tuple[str, str | None]] = []
     for text in formats or ["table"]:
         name, sign, file = text.partition("=")
+        if name not in known:
+            raise UsageError(f"there is no format {name!r}; choose from {', '.join(known)}")
         if sign and not file:
             raise UsageError(f"--format {text}: a file name must follow the =")
         outputs.append((name, file or None))

@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import IO, cast
+from types import TracebackType
+from typing import IO, Self, cast
 
 from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.collect.transport import Survey
@@ -24,8 +25,8 @@ class LocalTransport:
     def __init__(self, shell: tuple[str, ...] = ("sh",)) -> None:
         self._shell = shell
 
-    def survey(self, timeout: float) -> Survey:
-        """Run survey.sh on this machine for at most `timeout` seconds."""
+    def start(self, timeout: float) -> "LocalSurvey":
+        """Start survey.sh, to last `timeout` seconds at most; CannotRunError if there is no shell to run it."""
         program = shutil.which(self._shell[0])
         if program is None:
             raise CannotRunError(f"this machine has no {self._shell[0]} to run the survey with")
@@ -41,20 +42,37 @@ class LocalTransport:
                 )
             except OSError as error:
                 raise CannotRunError(f"{program} could not be started: {error.strerror}") from error
-        with process:
-            try:
-                data, cut = _read(cast(IO[bytes], process.stdout), time.monotonic() + timeout)
-            except BaseException:
-                _end_tree(process)
-                raise
-            if cut is not None:
-                _end_tree(process)
+        return LocalSurvey(process, nonce, timeout)
+
+
+class LocalSurvey:
+    """The survey running on this machine."""
+
+    def __init__(self, process: subprocess.Popen[bytes], nonce: str, timeout: float) -> None:
+        self._process = process
+        self._nonce = nonce
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            _end_tree(self._process)
+        self._process.__exit__(None, None, None)
+
+    def finish(self) -> Survey:
+        """Wait for the survey's end or its deadline and return what was printed until then."""
+        data, cut = _read(cast(IO[bytes], self._process.stdout), self._deadline)
         detail = {
             None: "",
-            Reason.TIMEOUT: f"the survey took longer than {timeout:g} s",
+            Reason.TIMEOUT: f"the survey took longer than {self._timeout:g} s",
             Reason.TRUNCATED: f"the survey printed more than {SURVEY_LIMIT} bytes",
         }[cut]
-        return Survey(data=data, nonce=nonce, cut=cut, detail=detail)
+        return Survey(data=data, nonce=self._nonce, cut=cut, detail=detail)
 
 
 def _read(stdout: IO[bytes], deadline: float) -> tuple[bytes, Reason | None]:
@@ -79,7 +97,8 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
     import psutil
 
     try:
-        tree = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        shell = psutil.Process(process.pid)
+        tree = [*shell.children(recursive=True), shell]
     except psutil.NoSuchProcess:
         return
     for member in tree:

@@ -1,6 +1,7 @@
 """Roads to a node: what every transport does, and what it brings back."""
 
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import msgspec
 
@@ -16,6 +17,19 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class Running(Protocol):
+    """A survey under way; leaving its `with` block ends it and all that it started."""
+
+    def finish(self) -> Survey:
+        """Wait for the survey's end or its deadline and return what was printed until then."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
 class Transport(Protocol):
     """A road to one node."""
 
@@ -23,8 +37,5 @@ class Transport(Protocol):
     def kind(self) -> SourceKind:
         """The kind that the facts' sources carry."""
 
-    def survey(self, timeout: float) -> Survey:
-        """Run survey.sh on the node for at most `timeout` seconds; what was printed until then is kept.
-
-        CannotRunError if nothing could be started at all.
-        """
+    def start(self, timeout: float) -> Running:
+        """Start survey.sh on the node, to last `timeout` seconds at most; CannotRunError if that cannot be done."""

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import msgspec
 
-from ebpfcheck.errors import UsageError
 from ebpfcheck.model.kernels import KernelReport
 from ebpfcheck.model.report import Report
 
@@ -34,17 +33,15 @@ KERNEL_RENDERERS = {
 
 
 def renderer(name: str) -> Callable[[Report, RenderOptions], str]:
-    """Return the renderer of that name; UsageError if there is none."""
-    return cast(Callable[[Report, RenderOptions], str], _find(RENDERERS, name))
+    """Return the renderer of that name."""
+    return cast(Callable[[Report, RenderOptions], str], _find(RENDERERS[name]))
 
 
 def kernel_renderer(name: str) -> Callable[[KernelReport, RenderOptions], str]:
-    """Return the renderer of that name for kernel strings; UsageError if there is none."""
-    return cast(Callable[[KernelReport, RenderOptions], str], _find(KERNEL_RENDERERS, name))
+    """Return the renderer of that name for kernel strings."""
+    return cast(Callable[[KernelReport, RenderOptions], str], _find(KERNEL_RENDERERS[name]))
 
 
-def _find(table: dict[str, str], name: str) -> Any:
-    if name not in table:
-        raise UsageError(f"there is no format {name!r}; choose from {', '.join(table)}")
-    module, _, function = table[name].partition(":")
+def _find(place: str) -> Any:
+    module, _, function = place.partition(":")
     return getattr(import_module(module), function)

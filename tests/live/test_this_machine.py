@@ -13,6 +13,7 @@ import pytest
 
 from ebpfcheck.collect.local import LocalTransport
 from ebpfcheck.collect.node import node_facts
+from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.facts import Absent, Known, NodeFacts, Unknown
 from ebpfcheck.model.snapshot import SourceIndex
 from tests.live.tools import need
@@ -20,8 +21,13 @@ from tests.live.tools import need
 pytestmark = pytest.mark.live
 
 
+def finished(transport: LocalTransport, timeout: float) -> Survey:
+    with transport.start(timeout) as running:
+        return running.finish()
+
+
 def look(transport: LocalTransport) -> NodeFacts:
-    facts, problems = node_facts(transport.survey(30), transport.kind, SourceIndex())
+    facts, problems = node_facts(finished(transport, 30), transport.kind, SourceIndex())
     assert not problems
     return facts
 
@@ -122,8 +128,6 @@ def test_a_shell_with_nothing_but_the_tools_of_the_calico_image(here: NodeFacts,
     shell = shutil.which("sh")
     assert shell is not None
     out = subprocess.run((shell, "-s", "n"), input=bare.encode(), capture_output=True, check=True)
-    from ebpfcheck.collect.transport import Survey
-
     facts, problems = node_facts(Survey(data=out.stdout, nonce="n"), LocalTransport.kind, SourceIndex())
     assert not problems
     assert not out.stderr
@@ -145,8 +149,6 @@ def test_a_missing_tool_makes_facts_unknown(missing: str, field: str, tmp_path: 
     shell = shutil.which("sh")
     assert shell is not None
     out = subprocess.run((shell, "-s", "n"), input=survey.encode(), capture_output=True, check=True)
-    from ebpfcheck.collect.transport import Survey
-
     facts, problems = node_facts(Survey(data=out.stdout, nonce="n"), LocalTransport.kind, SourceIndex())
     assert not problems
     fact = getattr(facts.kind, field)
@@ -178,7 +180,7 @@ def test_a_survey_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, m
         "echo $$ > " + str(tmp_path / "pid") + "\nsleep 300 & sleep 300\n"
     )
     monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", slow)
-    survey = LocalTransport().survey(0.5)
+    survey = finished(LocalTransport(), 0.5)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
     assert facts.identity.name == "slow"
     assert [problem.reason.value for problem in problems] == ["timeout"]
@@ -192,7 +194,7 @@ def test_a_survey_without_end_is_cut_at_the_limit(tmp_path: Path, monkeypatch: p
     endless = tmp_path / "survey.sh"
     endless.write_text("printf '\\nebpfcheck-%s begin version /v\\n' $1\ncat /dev/zero\n")
     monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", endless)
-    survey = LocalTransport().survey(30)
+    survey = finished(LocalTransport(), 30)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
     assert [problem.reason.value for problem in problems] == ["truncated"]
     assert isinstance(facts.kind.proc_version, Unknown)
