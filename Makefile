@@ -32,7 +32,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench.py
 
 schema: $(STAMP)
-	for name in report snapshot; do $(BIN)/ebpfcheck schema $$name > ebpfcheck/schema/$$name.json; done
+	for name in report snapshot kernel; do $(BIN)/ebpfcheck schema $$name > ebpfcheck/schema/$$name.json; done
 
 clean:
 	rm -rf $(VENV) build dist

@@ -1,4 +1,4 @@
-"""Where the program starts: the fast path for --version, and the one boundary for errors."""
+"""Where the program starts: the fast path for --version, and Ctrl-C while modules are loaded."""
 
 import sys
 
@@ -11,9 +11,13 @@ def main() -> int:
 
         sys.stdout.write(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
         return 0
-    from ebpfcheck.cli import run
+    try:
+        from ebpfcheck.cli import run
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("ebpfcheck: interrupted\n")
+        return 130
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.engine import decide, judge, summarize
 from ebpfcheck.errors import UsageError
-from ebpfcheck.exitcodes import exit_code
+from ebpfcheck.exitcodes import FailOn, exit_code, kernel_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
 from ebpfcheck.model.facts import ClusterFacts, Install, Known, SourceKind
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
-from ebpfcheck.model.report import CalicoTarget, Coverage, Report, ReportTarget, Status, Tool
+from ebpfcheck.model.report import CalicoTarget, Coverage, Report, ReportTarget, Selection, Status, Tool
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, fold_nodes
 from ebpfcheck.model.text import excerpt, visible
 from ebpfcheck.registry import load_registry
@@ -72,22 +72,40 @@ class Judge:
             started_at=started_at,
             finished_at=_now(),
             target=_target(snapshot),
-            calico=CalicoTarget(version=str(version), source=source, install=install),
+            calico=CalicoTarget(
+                version=str(version), source=source, install=install, remark=_remark(self._knowledge, version)
+            ),
             verdict=verdict,
             exit_code=exit_code(verdict, settings.fail_on),
             coverage=coverage,
+            selection=Selection(
+                run=len(self._checks),
+                skipped=tuple(check.id for check in self._registry.checks if check not in self._checks),
+            ),
             summary=summarize(findings),
             findings=findings,
             problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
         )
 
 
-def judge_kernels(questions: Iterable[KernelQuestion | str], calico_version: str | None) -> KernelReport:
-    """Judge kernel strings; a question that is a string says why it could not be read, and is answered with that."""
+def judge_kernels(
+    questions: Iterable[KernelQuestion | str], calico_version: str | None, fail_on: FailOn
+) -> KernelReport:
+    """Judge kernel strings; a question that is a string says why it could not be read, and is answered with that.
+
+    UsageError if there is no question at all.
+    """
     knowledge = load_knowledge()
     version, _ = target_version(knowledge, calico_version, ClusterFacts())
-    release = knowledge.at(version)
-    return KernelReport(calico=str(version), results=tuple(_answers(release, questions)))
+    results = tuple(_answers(knowledge.at(version), questions))
+    if not results:
+        raise UsageError("no kernel was given: stdin held no line")
+    return KernelReport(
+        tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
+        calico=str(version),
+        exit_code=kernel_exit_code((result.status for result in results), fail_on),
+        results=results,
+    )
 
 
 def read_questions(lines: Iterable[bytes]) -> Iterator[KernelQuestion | str]:
@@ -125,6 +143,12 @@ def _covered(knowledge: Knowledge, text: str, what: str) -> CalicoVersion:
             f"as of {KNOWLEDGE_DATE})"
         )
     return version
+
+
+def _remark(knowledge: Knowledge, version: CalicoVersion) -> str | None:
+    if (version.major, version.minor) <= (knowledge.newest.major, knowledge.newest.minor):
+        return None
+    return f"{version} was not released on {KNOWLEDGE_DATE}; it is judged by its development branch"
 
 
 def _answers(release: Release, questions: Iterable[KernelQuestion | str]) -> Iterator[KernelResult]:

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 # Wider lines than this are hard to read, narrower ones than this cannot hold a table.
 _WIDEST, _NARROWEST = 120, 40
+_LONGEST_TIMEOUT = 86400.0
 # What typer makes of Ctrl-C; it is ExitCode.INTERRUPTED.
 _INTERRUPTED = 130
 
 app = typer.Typer(
     name="ebpfcheck",
-    help="Preflight for Calico's eBPF dataplane: will it work on this machine or cluster, and if not, what has to "
-    "change?",
+    help="Preflight for Calico's eBPF dataplane: will it work here, and if not, what has to change?",
     epilog="Exit codes: 0 ready, 1 not ready, 2 usage error, 3 inconclusive, 4 warnings with --fail-on warn, "
-    "5 could not run.",
+    "5 could not run, 70 internal error, 130 interrupted.",
     no_args_is_help=True,
+    suggest_commands=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -63,43 +64,76 @@ class SchemaChoice(enum.StrEnum):
 
     report = "report"
     snapshot = "snapshot"
+    kernel = "kernel"
+
+
+def _complete_check(incomplete: str) -> list[str]:
+    from ebpfcheck.registry import load_registry
+
+    return [check.id for check in load_registry().checks if check.id.startswith(incomplete)]
+
+
+def _complete_format(incomplete: str) -> list[str]:
+    from ebpfcheck.render import RENDERERS
+
+    return [name for name in RENDERERS if name.startswith(incomplete)]
+
+
+def _complete_version(incomplete: str) -> list[str]:
+    from ebpfcheck.knowledge.load import load_knowledge
+
+    return [str(minor) for minor in load_knowledge().minors() if str(minor).startswith(incomplete)]
 
 
 CalicoVersionOption = Annotated[
     str | None,
     typer.Option(
         metavar="vX.Y[.Z]",
-        help="Judge for this Calico release (default: what the cluster runs, else the newest known).",
+        help="Judge for this Calico release (default: the newest known).",
+        autocompletion=_complete_version,
     ),
 ]
 FormatOption = Annotated[
     list[str] | None,
-    typer.Option("--format", "-f", metavar="FORMAT[=FILE]", help="table or json; may be given more than once."),
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT[=FILE]",
+        help="table (the default) or json, to stdout or a file; may be given more than once.",
+        autocompletion=_complete_format,
+    ),
 ]
 OnlyOption = Annotated[
-    list[str] | None, typer.Option(metavar="ID,..", help="Run only these checks; globs such as 'node.kernel.*'.")
+    list[str] | None,
+    typer.Option(
+        metavar="ID,..",
+        help="Run only these checks; globs such as 'node.kernel.*' work.",
+        autocompletion=_complete_check,
+    ),
 ]
-SkipOption = Annotated[list[str] | None, typer.Option(metavar="ID,..", help="Leave these checks out.")]
+SkipOption = Annotated[
+    list[str] | None, typer.Option(metavar="ID,..", help="Leave these checks out.", autocompletion=_complete_check)
+]
 FailOnOption = Annotated[FailOn, typer.Option(help="What makes the exit code other than 0.")]
 InstallOption = Annotated[
-    InstallChoice | None, typer.Option(help="How Calico is installed (default: what the cluster says, else unknown).")
+    InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: not known).")
 ]
 ColorOption = Annotated[ColorChoice, typer.Option(help="When to use colours; NO_COLOR is honoured too.")]
 VerboseOption = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Show passing checks, and the evidence of all.")
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, show_default=False, help="Show passing checks, and the evidence of all."
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the verdict and what is not right.")]
 SaveOption = Annotated[str | None, typer.Option(metavar="SNAPSHOT", help="Save what was collected to this file.")]
-TimeoutOption = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0.001, help="How long collecting may take at most.")
-]
+TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long collecting may take at most.")]
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; every error ends here."""
     try:
         code = app(arguments, standalone_mode=False)
-        sys.stdout.flush()
     except BaseException as error:
         return _handle(error, arguments)
     if code == _INTERRUPTED:
@@ -117,11 +151,15 @@ def _handle(error: BaseException, arguments: list[str]) -> int:
         _write(error.format_message() + "\n")
         return ExitCode.USAGE
     if isinstance(error, click.ClickException):
-        _complain(error.format_message())
+        _complain(f"{error.format_message().rstrip('.')} (see --help)")
         return ExitCode.USAGE
     if isinstance(error, EbpfcheckError):
         _complain(str(error))
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is None:
+        # Nothing that names a file: a stream that was handed to us is full or closed.
+        _complain(f"input or output failed: {error.strerror}")
+        return ExitCode.USAGE
     if not isinstance(error, Exception):
         raise error
     _report_defect(error, verbose=any(argument in ("-v", "--verbose") for argument in arguments))
@@ -143,7 +181,7 @@ def root(
         raise typer.Exit
 
 
-@app.command()
+@app.command(short_help="Look at this machine and say whether eBPF mode will work on it.")
 def node(
     calico_version: CalicoVersionOption = None,
     install: InstallOption = None,
@@ -160,22 +198,27 @@ def node(
     """Look at this machine and say whether eBPF mode will work on it.
 
     It changes nothing. Run it as root to see all there is; what only root can see is unknown otherwise.
+
+    Example: ebpfcheck node --calico-version v3.32 --save node.json
     """
     from ebpfcheck.collect.local import LocalTransport
+    from ebpfcheck.errors import UsageError
 
     started_at = datetime.now(UTC)
+    if not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise UsageError(f"--timeout: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
     with LocalTransport().start(timeout) as running:
         # Loaded while the survey runs, which takes about as long.
         from ebpfcheck.app import Judge, snapshot_of_node
         from ebpfcheck.render import RENDERERS
 
         judge = Judge(_settings(calico_version, install, only, skip, fail_on))
-        outputs = _outputs(format, RENDERERS)
+        outputs = _outputs(format, RENDERERS, save)
         snapshot = snapshot_of_node(running.finish(), LocalTransport.kind)
     return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), save)
 
 
-@app.command()
+@app.command(short_help="Judge kernel strings with no node at hand.")
 def kernel(
     releases: Annotated[
         list[str] | None,
@@ -188,6 +231,7 @@ def kernel(
     arch: Annotated[str | None, typer.Option(metavar="NAME", help="The architecture as `uname -m` prints it.")] = None,
     calico_version: CalicoVersionOption = None,
     format: FormatOption = None,
+    fail_on: FailOnOption = FailOn.fail,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -195,19 +239,26 @@ def kernel(
     """Judge kernel strings with no node at hand, for pipelines that build node images.
 
     JSON lines on stdin (-) are objects with release or proc_version, and os_image and arch if they are known.
+
+    Example: ebpfcheck kernel 5.14.0-503.15.1.el9_5.x86_64 --calico-version v3.28.2
     """
     from ebpfcheck.app import judge_kernels, read_questions
     from ebpfcheck.errors import UsageError
-    from ebpfcheck.exitcodes import kernel_exit_code
     from ebpfcheck.model.kernels import KernelQuestion
     from ebpfcheck.render import KERNEL_RENDERERS, kernel_renderer
 
     outputs = _outputs(format, KERNEL_RENDERERS)
     given = releases or []
+    if not all((*given, *(text for text in (proc_version, os_image, arch) if text is not None))):
+        raise UsageError("an empty RELEASE, --proc-version, --os-image or --arch says nothing")
     if given == ["-"]:
         if proc_version is not None or os_image is not None or arch is not None:
             raise UsageError("with - the JSON lines hold all that is known of each kernel")
-        report = judge_kernels(read_questions(sys.stdin.buffer), calico_version)
+        if sys.stdin is None:
+            raise UsageError("stdin is closed")
+        report = judge_kernels(read_questions(sys.stdin.buffer), calico_version, fail_on.value)
+    elif "-" in given:
+        raise UsageError("- stands alone: it reads all kernels from stdin")
     elif not given and proc_version is None:
         raise UsageError("give at least one RELEASE, --proc-version, or - for JSON lines on stdin")
     elif len(given) > 1 and proc_version is not None:
@@ -218,13 +269,13 @@ def kernel(
             KernelQuestion(release=release, proc_version=proc_version, os_image=os_image, arch=arch)
             for release in known
         ]
-        report = judge_kernels(asked, calico_version)
+        report = judge_kernels(asked, calico_version, fail_on.value)
     options = _options(color, verbose, quiet)
     _deliver([(kernel_renderer(name)(report, options), file) for name, file in outputs])
-    return kernel_exit_code(result.status for result in report.results)
+    return report.exit_code
 
 
-@app.command()
+@app.command(short_help="Judge a saved snapshot, for any Calico release.")
 def evaluate(
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A file that --save wrote; - reads stdin.")],
     calico_version: CalicoVersionOption = None,
@@ -237,7 +288,10 @@ def evaluate(
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
 ) -> int:
-    """Judge a saved snapshot, on any machine and for any Calico release."""
+    """Judge a saved snapshot, on any machine and for any Calico release.
+
+    Without --calico-version it is the release that the snapshot's cluster runs, else the newest known.
+    """
     from ebpfcheck.app import Judge
     from ebpfcheck.collect.snapshots import load_snapshot
     from ebpfcheck.render import RENDERERS
@@ -249,9 +303,11 @@ def evaluate(
     return _report(judge, loaded, "evaluate", started_at, outputs, _options(color, verbose, quiet), None)
 
 
-@app.command()
+@app.command(short_help="List the checks, or explain one.")
 def checks(
-    check_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The check to explain.")] = None,
+    check_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The check to explain.", autocompletion=_complete_check)
+    ] = None,
     calico_version: CalicoVersionOption = None,
 ) -> None:
     """List the checks, or explain one: what, why, how it is decided, how to fix, sources."""
@@ -260,8 +316,10 @@ def checks(
     _write(list_checks(calico_version) if check_id is None else explain(check_id))
 
 
-@app.command()
-def schema(document: Annotated[SchemaChoice, typer.Argument(help="Which document.")]) -> None:
+@app.command(short_help="Print the JSON Schema of a published document.")
+def schema(
+    document: Annotated[SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot or kernel.")],
+) -> None:
     """Print the JSON Schema of a published document."""
     import json
 
@@ -282,14 +340,20 @@ def _settings(
     return Settings(
         calico_version=calico_version,
         install=install.value if install else None,
-        only=_split(only),
-        skip=_split(skip),
+        only=_split("--only", only),
+        skip=_split("--skip", skip),
         fail_on=fail_on.value,
     )
 
 
-def _split(lists: list[str] | None) -> tuple[str, ...]:
-    return tuple(word for words in lists or () for word in words.split(",") if word)
+def _split(option: str, lists: list[str] | None) -> tuple[str, ...]:
+    from ebpfcheck.errors import UsageError
+
+    words = tuple(word for text in lists or () for word in (part.strip() for part in text.split(",")) if word)
+    if lists and not words:
+        # An unset variable in a CI job must not quietly select everything.
+        raise UsageError(f"{option} names no check")
+    return words
 
 
 def _report(
@@ -312,8 +376,13 @@ def _report(
     return report.exit_code
 
 
-def _outputs(formats: list[str] | None, known: Collection[str]) -> list[tuple[str, str | None]]:
-    """Return (format, file) pairs, None for stdout, which takes one document only."""
+def _outputs(
+    formats: list[str] | None, known: Collection[str], save: str | None = None
+) -> list[tuple[str, str | None]]:
+    """Return (format, file) pairs, None for stdout, which takes one document only.
+
+    UsageError where a file, the snapshot's included, surely cannot be written: better now than after the work.
+    """
     from ebpfcheck.errors import UsageError
 
     outputs: list[tuple[str, str | None]] = []
@@ -323,14 +392,34 @@ def _outputs(formats: list[str] | None, known: Collection[str]) -> list[tuple[st
             raise UsageError(f"there is no format {name!r}; choose from {', '.join(known)}")
         if sign and not file:
             raise UsageError(f"--format {text}: a file name must follow the =")
-        outputs.append((name, file or None))
+        outputs.append((name, None if file in ("", "-") else file))
     if sum(file is None for _, file in outputs) > 1:
         raise UsageError("only one --format can go to stdout; give the others a file, as in json=report.json")
+    targets = [("--format", file) for _, file in outputs if file is not None]
+    targets += [("--save", save)] if save is not None else []
+    for option, file in targets:
+        _check_target(option, file)
+    if len({Path(file).absolute() for _, file in targets}) < len(targets):
+        raise UsageError("two documents cannot go to the same file")
     return outputs
 
 
+def _check_target(option: str, file: str) -> None:
+    from ebpfcheck.errors import UsageError
+
+    if file in ("", "-"):
+        raise UsageError(f"{option}: give the name of a file")
+    try:
+        if Path(file).is_dir():
+            raise UsageError(f"{option}: {file} is a directory")
+        if not Path(file).parent.is_dir():
+            raise UsageError(f"{option}: {file}: there is no directory {Path(file).parent}")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option}: {file}: {getattr(error, 'strerror', None) or error}") from error
+
+
 def _deliver(documents: list[tuple[str, str | None]]) -> None:
-    """Write each document to its file, or to stdout; stdout comes first, so that a bad file name loses nothing."""
+    """Write each document to its file, or to stdout; stdout comes first, so that a bad file loses nothing."""
     from ebpfcheck.errors import UsageError
 
     for text, file in sorted(documents, key=lambda document: document[1] is not None):
@@ -340,16 +429,21 @@ def _deliver(documents: list[tuple[str, str | None]]) -> None:
         try:
             Path(file).write_text(text, encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise UsageError(f"{file}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"--format: {file} cannot be written: {reason}") from error
 
 
 def _options(color: ColorChoice, verbose: int, quiet: bool) -> "RenderOptions":
     import shutil
 
+    from ebpfcheck.errors import UsageError
     from ebpfcheck.render import RenderOptions
 
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other")
     width = shutil.get_terminal_size().columns
-    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not on_terminal
     return RenderOptions(
         width=max(_NARROWEST, min(width, _WIDEST)),
         color=color is ColorChoice.always or (color is ColorChoice.auto and not plain),
@@ -359,20 +453,36 @@ def _options(color: ColorChoice, verbose: int, quiet: bool) -> "RenderOptions":
 
 def _write(text: str) -> None:
     """Write to stdout; a reader that has gone away is no error."""
+    from ebpfcheck.errors import UsageError
+
+    if sys.stdout is None:
+        raise UsageError("stdout is closed")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
+    except OSError as error:
+        _drop_stdout()
+        raise UsageError(f"stdout cannot be written: {error.strerror}") from error
+
+
+def _drop_stdout() -> None:
+    # Python flushes stdout once more at exit, which must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(words: str) -> None:
     from ebpfcheck.model.text import visible
 
-    sys.stderr.write(f"ebpfcheck: {visible(' '.join(words.split()))}\n")
+    try:
+        sys.stderr.write(f"ebpfcheck: {visible(' '.join(words.split()))}\n")
+        sys.stderr.flush()
+    except (OSError, AttributeError):
+        # A closed or full stderr leaves only the exit code to say it.
+        return
 
 
 def _report_defect(error: Exception, *, verbose: bool) -> None:

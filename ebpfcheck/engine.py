@@ -22,7 +22,7 @@ from ebpfcheck.model.report import (
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.model.text import excerpt, visible
 
-_EVIDENCE_LIMIT = 300
+_EVIDENCE_LIMIT = 1000
 
 
 def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install: Install) -> tuple[Finding, ...]:
@@ -106,7 +106,7 @@ def _judge_once(check: Check, facts: dict[str, Fact[Any]], release: Release, ins
             return not_applicable("release", f"This does not concern Calico {release.version}.")
         values: dict[Need[Any], Any] = {}
         for need in check.needs:
-            value = _unwrap(need, facts)
+            value = _unwrap(check, need, facts)
             if isinstance(value, Outcome):
                 return value
             values[need] = value
@@ -122,35 +122,45 @@ def _broken(words: str, cause: str) -> Outcome:
     return unknown(f"broken:{cause}", f"The check itself failed: {excerpt(words)}.", reason=Reason.UNSUPPORTED)
 
 
-def _unwrap(need: Need[Any], facts: dict[str, Fact[Any]]) -> Any:
+def _unwrap(check: Check, need: Need[Any], facts: dict[str, Fact[Any]]) -> Any:
     """Return what the check is given for a need, or the outcome where the need is not met."""
     if need.mode == "first_of":
         for name in need.facts:
             fact = facts[name]
             if isinstance(fact, Known):
                 return Rung(fact=name, value=fact.value)
-        return _not_told(need.facts[0], facts[need.facts[0]])
+        return _not_told(check, need.facts[0], facts[need.facts[0]])
     name = need.facts[0]
     fact = facts[name]
     if need.mode == "optional":
         return fact
     if isinstance(fact, Unknown):
-        return _not_told(name, fact)
+        return _not_told(check, name, fact)
     if need.mode == "settled":
         return fact
-    return fact.value if isinstance(fact, Known) else _not_told(name, fact)
+    return fact.value if isinstance(fact, Known) else _not_told(check, name, fact)
 
 
-def _not_told(name: str, fact: Fact[Any]) -> Outcome:
-    word = name.replace("_", " ")
+_NEXT_STEPS = {
+    Reason.FORBIDDEN: "Run ebpfcheck as root, on the node itself.",
+    Reason.TIMEOUT: "Give it more time with --timeout.",
+    Reason.NOT_COLLECTED: "Run ebpfcheck on the node itself, as root and outside of containers.",
+    Reason.TRUNCATED: "Run it again; if it is cut again, look for what ends it.",
+    Reason.TOOL_MISSING: "Put the tool on the node's PATH.",
+}
+
+
+def _not_told(check: Check, name: str, fact: Fact[Any]) -> Outcome:
     if isinstance(fact, Unknown):
         detail, reason = fact.detail, fact.reason
     else:
         detail, reason = "it is not there", Reason.NOT_COLLECTED
+    step = _NEXT_STEPS.get(reason)
     return unknown(
         f"need:{name}:{reason}",
-        f"This could not be told, because {word} is not known: {excerpt(detail)}.",
+        f"{check.title} could not be judged: {excerpt(detail)}.",
         reason=reason,
+        remediation=None if step is None else Remediation(text=step),
     )
 
 
@@ -167,7 +177,11 @@ def _evidence(facts: dict[str, Fact[Any]], sources: Sequence[Source]) -> tuple[E
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return " ".join("=".join(item) if isinstance(item, tuple) else str(item) for item in value)
+    return msgspec.json.encode(value).decode()
 
 
 def _finding(
@@ -181,6 +195,7 @@ def _finding(
         scope=check.scope,
         severity=Severity.NOTE if outcome.is_note else _severity(check, release),
         status=outcome.status,
+        note=outcome.is_note,
         subjects=subjects,
         message=visible(outcome.message),
         observed=visible(outcome.observed),

@@ -36,9 +36,14 @@ def exit_code(verdict: Verdict, fail_on: FailOn) -> ExitCode:
     }[verdict]
 
 
-def kernel_exit_code(statuses: Iterable[Status]) -> ExitCode:
-    """Return the exit code for judged kernel strings: one refused decides, then one undecidable."""
+def kernel_exit_code(statuses: Iterable[Status], fail_on: FailOn) -> ExitCode:
+    """Return the exit code for judged kernel strings: one refused decides, then one undecidable, then a warning."""
     seen = set(statuses)
-    if Status.FAIL in seen:
-        return ExitCode.NOT_READY
-    return ExitCode.INCONCLUSIVE if Status.UNKNOWN in seen else ExitCode.READY
+    for status, verdict in (
+        (Status.FAIL, Verdict.NOT_READY),
+        (Status.UNKNOWN, Verdict.INCONCLUSIVE),
+        (Status.WARN, Verdict.READY_WITH_WARNINGS),
+    ):
+        if status in seen:
+            return exit_code(verdict, fail_on)
+    return ExitCode.READY

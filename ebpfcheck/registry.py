@@ -1,6 +1,7 @@
 """All checks there are: the built-in ones and those that installed packages add."""
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -28,7 +29,7 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
         """
         for pattern in (*only, *skip):
             if not any(fnmatchcase(check.id, pattern) for check in self.checks):
-                raise UsageError(f"no check is called {pattern!r}; `ebpfcheck checks` lists them")
+                raise self._no_such(pattern)
         chosen = tuple(
             check for check in self.checks if (not only or _matches(check.id, only)) and not _matches(check.id, skip)
         )
@@ -41,7 +42,14 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
         for check in self.checks:
             if check.id == check_id:
                 return check
-        raise UsageError(f"no check is called {check_id!r}; `ebpfcheck checks` lists them")
+        raise self._no_such(check_id)
+
+    def _no_such(self, word: str) -> UsageError:
+        near = get_close_matches(word, [check.id for check in self.checks], n=1)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else "`ebpfcheck checks` lists them, and globs such as 'node.*' work"
+        )
+        return UsageError(f"no check is called {word!r}; {hint}")
 
 
 def load_registry() -> Registry:

@@ -14,7 +14,7 @@ _KERNEL = re.compile(
 _ARCH_TAIL = re.compile(r" \([a-z0-9_]{1,16}\)$", re.ASCII)
 _BUILD = re.compile(r"-(\d{1,40})", re.ASCII)
 _EL_TAG = re.compile(r"\.el(?P<major>\d{1,3})(?:_\d{1,3})?(?:\.|$)", re.ASCII)
-_CALICO = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
+_CALICO = re.compile(r"[vV]?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
 
 # Stands for "the last patch of a minor release, whatever its number": no Calico minor has come near it.
 _ANY_LATER_PATCH = 9999

@@ -155,7 +155,7 @@ def _bpffs_absent(given: Given) -> Outcome:
         return unknown(
             "install-unknown",
             f"bpffs is not mounted at /sys/fs/bpf. With Calico {calico} that fails if the operator installed it, while "
-            "Felix mounts it by itself if manifests did; which one it is cannot be seen from the node.",
+            "Felix mounts it by itself if manifests did; say which with --install.",
             reason=Reason.NOT_COLLECTED,
             observed=observed,
             required=_NEEDED,

@@ -75,7 +75,7 @@ def judge_version(target: Release, strings: KernelStrings) -> KernelAnswer:
     if kernel is None:
         outcome = unknown(
             "unparsable",
-            f"{shown!r} is not a kernel release that can be read, so nothing can be said of it",
+            f"{shown!r} is not a kernel release that can be read, so nothing can be said of it.",
             reason=Reason.UNPARSABLE,
             observed=shown,
             required=needed,
@@ -171,7 +171,7 @@ def _strings(given: Given) -> KernelStrings | None:
 def _no_release(given: Given) -> Outcome:
     return unknown(
         "unparsable",
-        "/proc/version names no kernel release, so nothing can be said of it",
+        "/proc/version names no kernel release, so nothing can be said of it.",
         reason=Reason.UNPARSABLE,
         observed=excerpt(given[_KERNEL].value, 80),
     )
@@ -196,7 +196,7 @@ def judge_known_bad(target: Release, strings: KernelStrings) -> Outcome:
     if kernel is None:
         return unknown(
             "unparsable",
-            f"{excerpt(strings.release, 80)!r} is not a kernel release that can be read",
+            f"{excerpt(strings.release, 80)!r} is not a kernel release that can be read.",
             reason=Reason.UNPARSABLE,
         )
     calm = passed("nothing-known", f"Nothing is known against kernel {kernel.text} with Calico {target.version}.")
@@ -234,6 +234,7 @@ def judge_known_bad(target: Release, strings: KernelStrings) -> Outcome:
                 reason=Reason.UNSUPPORTED,
                 observed=kernel.text,
                 required=f"{measured.accepted_from} or newer",
+                remediation=Remediation(text="Try the pair on a node that can be spared, or boot a newer kernel."),
             )
         )
     return doubts[0] if doubts else calm
@@ -257,7 +258,7 @@ def _doubt(
         "edge": "it lies between the last kernel seen to work and the first seen to fail",
         "untried": f"no kernel from {bug.unknown_from} on has been tried with it",
         "backport": f"the change that breaks it went into other series too, from {bug.backported_after} on, and "
-        "/proc/version does not show that this kernel is older",
+        "no build date in /proc/version shows that this kernel is older",
     }[state]
     return unknown(
         f"{bug.id}-{state}",
@@ -409,7 +410,7 @@ def _attaches_by_tcx(given: Given) -> bool:
     return kernel is not None and first is not None and kernel.base >= first.base
 
 
-_LOCKDOWN = settled(NodeKind.lockdown)
+_LOCKDOWN = optional(NodeKind.lockdown)
 
 
 @check(
@@ -424,6 +425,16 @@ def kernel_lockdown(given: Given) -> Outcome:
     lockdown = given[_LOCKDOWN]
     if isinstance(lockdown, Absent):
         return not_applicable("no-lockdown", "This kernel has no lockdown.")
+    if isinstance(lockdown, Unknown):
+        return unknown(
+            "unseen",
+            f"Kernel lockdown could not be told: {excerpt(lockdown.detail)}. It would not keep eBPF mode from working.",
+            reason=lockdown.reason,
+            remediation=Remediation(
+                text="If you want to know, mount securityfs and look again.",
+                commands=("mount -t securityfs securityfs /sys/kernel/security",),
+            ),
+        )
     if lockdown.value == "confidentiality":
         return passed(
             "confidentiality",
@@ -447,7 +458,7 @@ def judge_arch(target: Release, arch: str) -> Outcome:
     if name is None:
         return unknown(
             "unparsable",
-            f"{shown!r} is not an architecture that is known here",
+            f"{shown!r} is not an architecture that is known here.",
             reason=Reason.UNPARSABLE,
             observed=shown,
             required=needed,

@@ -1,5 +1,6 @@
 """The road to the machine that ebpfcheck runs on."""
 
+import os
 import secrets
 import selectors
 import shutil
@@ -27,7 +28,7 @@ class LocalTransport:
 
     def start(self, timeout: float) -> "LocalSurvey":
         """Start survey.sh, to last `timeout` seconds at most; CannotRunError if there is no shell to run it."""
-        program = shutil.which(self._shell[0])
+        program = shutil.which(self._shell[0]) or shutil.which(self._shell[0], path=os.defpath)
         if program is None:
             raise CannotRunError(f"this machine has no {self._shell[0]} to run the survey with")
         nonce = secrets.token_hex(16)
@@ -41,7 +42,7 @@ class LocalTransport:
                     bufsize=0,
                 )
             except OSError as error:
-                raise CannotRunError(f"{program} could not be started: {error.strerror}") from error
+                raise CannotRunError(f"{program} could not be started: {error.strerror} ({error.filename})") from error
         return LocalSurvey(process, nonce, timeout)
 
 

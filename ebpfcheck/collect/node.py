@@ -50,9 +50,9 @@ _SYSTEMD_LIBRARY = re.compile(r"libsystemd-shared-(\d{1,5})", re.ASCII)
 # Mounts of pods and containers differ on every node and say nothing of the node.
 _WORKLOAD_PATH = re.compile(r"/(?:pods|containers|overlay2|rootfs|netns|docker|sandboxes)/")
 
-CONTAINER_WORDS = "it ran inside a container, which shows its own files and mounts, not the node's"
-DOUBT_WORDS = "whether it ran on the node or inside a container could not be told"
-NAMESPACE_WORDS = "it ran in another mount namespace than process 1, which need not show the node's files"
+CONTAINER_WORDS = "the survey ran inside a container, which shows its own files and mounts, not the node's"
+DOUBT_WORDS = "whether the survey ran on the node or inside a container could not be told"
+NAMESPACE_WORDS = "the survey ran in another mount namespace than process 1, which need not show the node's files"
 
 
 def node_facts(survey: Survey, kind: SourceKind, sources: SourceIndex) -> tuple[NodeFacts, tuple[Problem, ...]]:
@@ -72,7 +72,10 @@ def node_facts(survey: Survey, kind: SourceKind, sources: SourceIndex) -> tuple[
                 detail=survey.detail or "the survey was cut off before its end",
             ),
         )
-    return reader.facts(), problems
+    facts = reader.facts()
+    if all(isinstance(getattr(facts.kind, name), Unknown) for name in facts.kind.__struct_fields__):
+        raise CannotRunError(f"nothing could be learned: {survey.detail or 'every part of the survey failed'}")
+    return facts, problems
 
 
 class _Reader:
@@ -83,7 +86,7 @@ class _Reader:
         self._cut = survey.cut or Reason.TRUNCATED
         self._kind = kind
         self._sources = sources
-        self._root_hint = "" if self._uid() == 0 else "; run as root to see it"
+        self._root_hint = "; run as root to see it" if self._uid() else ""
 
     def facts(self) -> NodeFacts:
         """Read all facts."""
@@ -112,7 +115,7 @@ class _Reader:
                 bpf_jit_harden=self._behind(kernel_view, self._host_net_number("jit-harden")),
                 unprivileged_bpf_disabled=self._behind(kernel_view, self._fact("unprivileged-bpf", _number)),
                 filesystems=self._behind(kernel_view, self._fact("filesystems", _filesystems)),
-                bpffs=_mounted(mounts, "/sys/fs/bpf"),
+                bpffs=self._bpffs(mounts),
                 bpffs_elsewhere=_of(mounts, lambda table: _points(table, "bpf", {"/sys/fs/bpf"})),
                 bpffs_fstab=self._behind(file_view, self._fstab()),
                 bpffs_unit=self._behind(file_view, self._first_path("bpffs-units")),
@@ -185,7 +188,8 @@ class _Reader:
     def _kernel_view(self, proc_version: Fact[str]) -> Unknown | None:
         if isinstance(proc_version, Known) and _GVISOR.fullmatch(proc_version.value):
             return Unknown(
-                reason=Reason.NOT_COLLECTED, detail="it ran in a gVisor sandbox, which shows a kernel of its own making"
+                reason=Reason.NOT_COLLECTED,
+                detail="the survey ran in a gVisor sandbox, which shows a kernel of its own",
             )
         return None
 
@@ -274,7 +278,7 @@ class _Reader:
     def _host_net_number(self, name: str) -> Fact[int]:
         fact = self._fact(name, _number)
         if isinstance(fact, Absent) and self._state("host-net") is not State.OK:
-            detail = "it ran in another network namespace than the node's, which does not show this setting"
+            detail = "the survey ran in another network namespace than the node's, which does not show this setting"
             return Unknown(reason=Reason.NOT_COLLECTED, detail=detail, source=fact.source)
         return fact
 
@@ -300,12 +304,18 @@ class _Reader:
             return fact
         detail = fact.detail if isinstance(fact, Unknown) else "/proc/1 is hidden" + self._root_hint
         reason = fact.reason if isinstance(fact, Unknown) else Reason.FORBIDDEN
-        own = self._text("own-mountinfo")
-        if own:
-            stack = visible_at(parse_mount_table(own), "/sys/fs/bpf")
-            seen = stack.visible.fstype if stack and stack.visible else "nothing"
-            detail += f" (this process itself sees {seen} mounted at /sys/fs/bpf)"
         return Unknown(reason=reason, detail=detail, source=fact.source)
+
+    def _bpffs(self, mounts: Fact[MountTable]) -> Fact[MountStack]:
+        fact = _mounted(mounts, "/sys/fs/bpf")
+        own = self._text("own-mountinfo")
+        if not isinstance(fact, Unknown) or not own:
+            return fact
+        # Only a hint: it is process 1 whose mounts count.
+        stack = visible_at(parse_mount_table(own), "/sys/fs/bpf")
+        seen = f"{stack.visible.fstype} is" if stack and stack.visible else "nothing is"
+        detail = f"{fact.detail} (in the survey's own mount table {seen} mounted at /sys/fs/bpf)"
+        return Unknown(reason=fact.reason, detail=detail, source=fact.source)
 
     def _run_calico(self, mounts: Fact[MountTable]) -> Fact[Place]:
         if not isinstance(mounts, Known):

@@ -11,7 +11,7 @@ from ebpfcheck.model.snapshot import Snapshot
 def load_snapshot(path: str) -> Snapshot:
     """Read a snapshot from a file, or from stdin for `-`; UsageError with the reason if that cannot be done."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        data = _read_stdin() if path == "-" else Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"{path}: cannot be read: {reason}") from error
@@ -21,10 +21,16 @@ def load_snapshot(path: str) -> Snapshot:
         raise UsageError(f"{path}: {error}") from error
 
 
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise UsageError("stdin is closed")
+    return sys.stdin.buffer.read()
+
+
 def save_snapshot(snapshot: Snapshot, path: str) -> None:
     """Write a snapshot to a file; UsageError if that cannot be done."""
     try:
         Path(path).write_bytes(encode_snapshot(snapshot))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"{path}: cannot be written: {reason}") from error
+        raise UsageError(f"--save: {path} cannot be written: {reason}") from error

@@ -79,6 +79,8 @@ link() {
     begin "$1" "$2"
     if ! has readlink; then
         end no-tool readlink
+    elif [ ! -L "$2" ]; then
+        end_missing "$2"
     elif readlink "$2" 2>/dev/null </dev/null; then
         end ok
     else

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from ebpfcheck.model.kernels import KernelReport
+from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
 from ebpfcheck.model.report import REPORT_SCHEMA, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
 
@@ -47,8 +47,12 @@ def decode_snapshot(data: bytes) -> Snapshot:
 
 
 def schema_of(document: str) -> dict[str, Any]:
-    """Return the JSON Schema of "report" or "snapshot"."""
-    name, shape = {"report": (REPORT_SCHEMA, Report), "snapshot": (SNAPSHOT_SCHEMA, Snapshot)}[document]
+    """Return the JSON Schema of "report", "snapshot" or "kernel"."""
+    name, shape = {
+        "report": (REPORT_SCHEMA, Report),
+        "snapshot": (SNAPSHOT_SCHEMA, Snapshot),
+        "kernel": (KERNEL_SCHEMA, KernelReport),
+    }[document]
     schema = msgspec.json.schema(shape)
     schema["$defs"][shape.__name__]["properties"]["schema"] = {"const": name}
     schema["$defs"][shape.__name__]["required"] = ["schema", *schema["$defs"][shape.__name__]["required"]]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ebpfcheck.model.report import Status
+from ebpfcheck.model.report import Status, Tool
 
 KERNEL_SCHEMA = "ebpfcheck.kernel/v1"
 
@@ -31,5 +31,7 @@ class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
     """The document that `ebpfcheck kernel -f json` prints."""
 
     schema: str = KERNEL_SCHEMA
+    tool: Tool
     calico: str
+    exit_code: int
     results: tuple[KernelResult, ...]

@@ -66,6 +66,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     scope: Literal["node", "cluster"]
     severity: Severity
     status: Status
+    note: bool = False
+    """Whether a pass is worth reading."""
     subjects: tuple[str, ...]
     inferred_from: tuple[str, ...] = ()
     message: str
@@ -115,6 +117,15 @@ class CalicoTarget(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     source: Literal["flag", "cluster", "default"]
     install: Install
+    remark: str | None = None
+    """What one should know of this release as it was judged."""
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of the checks that there are were run; `skipped` names those that `--only` and `--skip` left out."""
+
+    run: int
+    skipped: tuple[str, ...] = ()
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +162,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     exit_code: int
     coverage: Coverage
+    selection: Selection
     summary: Summary
     findings: tuple[Finding, ...]
     problems: tuple[Problem, ...] = ()

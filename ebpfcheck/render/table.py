@@ -28,7 +28,7 @@ def render(report: Report, options: RenderOptions) -> str:
     folded: dict[Status, list[Finding]] = {}
     for status in _WORST_FIRST:
         for finding in (finding for finding in report.findings if finding.status is status):
-            quiet = status in (Status.PASS, Status.NOT_APPLICABLE)
+            quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding)
             if options.verbosity < 0:
                 if not quiet:
                     parts.append(_line(finding))
@@ -50,7 +50,7 @@ def _verdict(report: Report) -> RenderableType:
         if number
     )
     words, style, text = {
-        Verdict.READY: ("READY", "bold green", f"{target} is ready for {release}"),
+        Verdict.READY: ("READY", "bold green", f"{target}, {release}"),
         Verdict.READY_WITH_WARNINGS: ("READY, WITH WARNINGS", "bold yellow", f"{target}, {release}"),
         Verdict.NOT_READY: ("NOT READY", "bold red", f"{target}, {release}"),
         Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "bold magenta", f"{target}, {release}"),
@@ -65,7 +65,15 @@ def _context(report: Report) -> RenderableType:
         parts.append(f"installed by {calico.install}")
     if coverage.nodes_total > 1 or coverage.unseen:
         parts.append(f"{coverage.nodes_surveyed} of {coverage.nodes_total} nodes looked at")
-    return Text("; ".join(parts) + ".", style="dim")
+    if report.selection.skipped:
+        every = report.selection.run + len(report.selection.skipped)
+        parts.append(f"{report.selection.run} of {every} checks were run, the others left out as asked")
+    if calico.remark:
+        parts.append(calico.remark)
+    text = "; ".join(parts) + "."
+    if report.target.kind != "cluster":
+        text += " The cluster's own settings (Felix, kube-proxy, API address) were not looked at."
+    return Text(text, style="dim")
 
 
 def _problems(report: Report) -> Iterable[RenderableType]:
@@ -76,7 +84,7 @@ def _problems(report: Report) -> Iterable[RenderableType]:
 
 
 def _word(finding: Finding) -> tuple[str, str]:
-    if finding.status is Status.PASS and finding.severity is Severity.NOTE:
+    if finding.note:
         return "NOTE", "cyan"
     return STATUS_WORDS[finding.status], STATUS_STYLES[finding.status]
 
@@ -98,8 +106,6 @@ def _finding(finding: Finding, options: RenderOptions, total: int) -> Iterable[R
         yield _row("seen", finding.observed)
     if finding.required:
         yield _row("needed", finding.required)
-    if finding.reason is not None:
-        yield _row("reason", finding.reason.value)
     if finding.remediation is not None:
         yield from _remedy(finding.remediation)
     if options.verbosity > 0:
@@ -129,12 +135,17 @@ def _subjects(finding: Finding, total: int) -> str:
     return f"{len(finding.subjects)} of {total} nodes: {shown}" + (f" and {left} more" if left > 0 else "")
 
 
+def _cannot_matter(finding: Finding) -> bool:
+    """Whether a finding is unknown, but of a check that could not even have warned."""
+    return finding.status is Status.UNKNOWN and finding.severity is Severity.NOTE
+
+
 def _folded(folded: dict[Status, list[Finding]]) -> Iterable[RenderableType]:
     if not folded:
         return
     yield Text("")
     for status, findings in folded.items():
-        notes = sum(finding.severity is Severity.NOTE for finding in findings) if status is Status.PASS else 0
-        extra = f" ({notes} with a note)" if notes else ""
+        notes = sum(finding.note for finding in findings)
+        extra = f" ({notes} with a note)" if notes else " (which cannot matter)" if status is Status.UNKNOWN else ""
         ids = ", ".join(dict.fromkeys(finding.id for finding in findings))
         yield hanging(STATUS_WORDS[status], STATUS_STYLES[status], f"{len(findings)}{extra}, shown by -v: {ids}")

@@ -37,6 +37,9 @@ UBUNTU = str(FIXTURES / "snapshots" / "ubuntu-20.04" / "snapshot.json")
         (("evaluate", RHEL, "--only", "node.kernel.version"), 1),
         (("kernel", "6.1.0-29-amd64"), 0),
         (("kernel", "5.4.0-42-generic"), 0),
+        (("kernel", "5.4.0-42-generic", "--fail-on", "warn"), 4),
+        (("kernel", "4.14.0", "--fail-on", "never"), 0),
+        (("kernel", "Linux version 5.14.0-1 (x) #1 SMP"), 0),
         (("kernel", "4.19.0-21-amd64"), 3),
         (("kernel", "4.14.0", "4.19.0-21-amd64"), 1),
         ((), 2),
@@ -60,6 +63,26 @@ def test_exit_codes_are_the_same_in_every_format(arguments: tuple[str, ...], cod
         (("node", "--foo"), "--foo"),
         (("node", "--timeout", "soon"), "--timeout"),
         (("node", "--timeout", "-1"), "--timeout"),
+        (("node", "--timeout", "nan"), "--timeout"),
+        (("node", "--timeout", "inf"), "--timeout"),
+        (("node", "--timeout", "1e300"), "--timeout"),
+        (("node", "-q", "-v"), "exclude"),
+        (("node", "--only", ""), "names no check"),
+        (("node", "--only", "node.kernel.bft"), "did you mean 'node.kernel.btf'"),
+        (("node", "--only", "node.kernel"), "did you mean 'node.kernel."),
+        (("node", "--save", ""), "--save"),
+        (("node", "--save", "-"), "--save"),
+        (("node", "--save", "/"), "is a directory"),
+        (("node", "--save", "/no/such/directory/file"), "there is no directory"),
+        (("evaluate", DEBIAN, "-f", "json=/no/such/dir/x"), "there is no directory"),
+        (("evaluate", DEBIAN, "-f", "json=a", "-f", "table=./a"), "same file"),
+        (("node", "--save", "a", "-f", "json=a"), "same file"),
+        (("kernel", ""), "empty"),
+        (("kernel", "5.10.0", "--arch", ""), "empty"),
+        (("kernel", "-", "5.10.0"), "stands alone"),
+        (("kernel", "-"), "no kernel was given"),
+        (("nod",), "No such command"),
+        (("node", "--calico-version", "v3.28.2-rc1"), "is not a Calico release"),
         (("node", "--fail-on", "maybe"), "maybe"),
         (("node", "-f", "yaml"), "yaml"),
         (("node", "-f", "json="), "file name"),
@@ -80,7 +103,7 @@ def test_exit_codes_are_the_same_in_every_format(arguments: tuple[str, ...], cod
         (("kernel", "6.1", "5.4", "--proc-version", "Linux version 6.1"), "several"),
         (("checks", "node.nothing"), "node.nothing"),
         (("checks", "../../README"), "README"),
-        (("schema", "finding"), "finding"),
+        (("schema", "finding"), "'finding' is not one of"),
     ],
 )
 def test_a_wrong_command_line_gets_one_clear_line(arguments: tuple[str, ...], words: str) -> None:
@@ -144,11 +167,36 @@ def test_this_machine_can_be_saved_and_judged_again(tmp_path: Path) -> None:
     assert other["calico"]["version"] != first["calico"]["version"]
 
 
-def test_the_report_is_shown_even_if_the_snapshot_cannot_be_saved() -> None:
-    result = run("node", "--save", "/no/such/directory/file")
+def test_the_report_is_shown_even_if_a_file_turns_out_not_to_be_writable() -> None:
+    result = run("node", "--save", "/dev/full")
     assert result.returncode == 2
     assert "eBPF mode" in result.stdout
-    assert result.stderr == "ebpfcheck: /no/such/directory/file: cannot be written: No such file or directory\n"
+    assert result.stderr == "ebpfcheck: --save: /dev/full cannot be written: No space left on device\n"
+    result = run("evaluate", TALOS, "-f", "table", "-f", "json=/dev/full")
+    assert result.returncode == 2
+    assert result.stdout.startswith("INCONCLUSIVE")
+    assert result.stderr == "ebpfcheck: --format: /dev/full cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (f"{PROGRAM} evaluate {DEBIAN} >/dev/full", 2, "stdout cannot be written: No space left on device"),
+        (f"{PROGRAM} checks >/dev/full", 2, "stdout cannot be written"),
+        (f"{PROGRAM} --help >/dev/full", 2, "No space left on device"),
+        (f"{PROGRAM} evaluate {DEBIAN} >&-", 2, "stdout is closed"),
+        (f"{PROGRAM} evaluate - <&-", 2, "stdin is closed"),
+        (f"{PROGRAM} kernel - <&-", 2, "stdin is closed"),
+        (f"{PROGRAM} node --foo 2>&-", 2, ""),
+        (f"{PROGRAM} evaluate /no/such/file 2>/dev/full", 2, ""),
+        (f"{PROGRAM} evaluate {RHEL} 2>&- >/dev/null", 1, ""),
+    ],
+)
+def test_streams_that_fail_give_one_line_and_the_right_exit_code(command: str, code: int, words: str) -> None:
+    result = subprocess.run(("sh", "-c", command), capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == code, result.stderr
+    assert words in result.stderr
+    assert result.stderr.count("\n") == (1 if words else 0)
 
 
 def test_several_formats_at_once(tmp_path: Path) -> None:
@@ -158,9 +206,24 @@ def test_several_formats_at_once(tmp_path: Path) -> None:
     assert result.stdout.startswith("INCONCLUSIVE")
     report = json.loads(file.read_text())
     assert report["exit_code"] == 3
-    result = run("evaluate", TALOS, "-f", "json=/no/such/dir/x", "-f", "table")
-    assert result.returncode == 2
-    assert result.stdout.startswith("INCONCLUSIVE")
+
+
+def test_a_report_says_which_checks_were_left_out() -> None:
+    result = run("evaluate", RHEL, "--skip", "node.kernel.*", "-f", "json")
+    report = json.loads(result.stdout)
+    assert report["verdict"] == "ready"
+    assert report["selection"]["run"] == 5
+    assert "node.kernel.version" in report["selection"]["skipped"]
+    table = " ".join(run("evaluate", RHEL, "--skip", "node.kernel.*").stdout.split())
+    assert "5 of 10 checks were run" in table
+    assert "checks were run" not in run("evaluate", RHEL).stdout
+
+
+def test_a_release_that_is_not_released_is_remarked_upon() -> None:
+    assert "not released" in run("evaluate", DEBIAN, "--calico-version", "v3.33").stdout
+    assert "not released" not in run("evaluate", DEBIAN).stdout
+    report = json.loads(run("evaluate", DEBIAN, "--calico-version", "v3.33", "-f", "json").stdout)
+    assert "development" in report["calico"]["remark"]
 
 
 @pytest.mark.parametrize("snapshot", [DEBIAN, RHEL, TALOS, UBUNTU])
@@ -175,6 +238,8 @@ def test_reports_and_snapshots_obey_their_published_schemas(snapshot: str) -> No
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**report, "verdict": "fine"}, report_schema)
     jsonschema.validate(json.loads(Path(snapshot).read_text()), snapshot_schema)
+    kernel_schema = json.loads(run("schema", "kernel").stdout)
+    jsonschema.validate(json.loads(run("kernel", "5.10", "x", "-f", "json").stdout), kernel_schema)
 
 
 def test_a_check_is_explained_by_its_page() -> None:
@@ -227,6 +292,8 @@ def test_every_real_kernel_gets_an_answer_by_the_command() -> None:
 def test_completion_knows_the_commands() -> None:
     result = run(_EBPFCHECK_COMPLETE="complete_bash", COMP_WORDS="ebpfcheck ev", COMP_CWORD="1")
     assert result.stdout.split() == ["evaluate"]
+    result = run(_EBPFCHECK_COMPLETE="complete_bash", COMP_WORDS="ebpfcheck checks node.bpffs", COMP_CWORD="2")
+    assert result.stdout.split() == ["node.bpffs.mounted", "node.bpffs.persistent"]
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -257,6 +324,7 @@ def hostile(tmp_path: Path, script: str) -> dict[str, Any]:
         ("exit 0", 5, "printed nothing"),
         ("echo 'This account is currently not available.'; exit 1", 5, "printed nothing"),
         ("head -c 100000 /dev/urandom", 5, "printed nothing"),
+        ("printf '\\n%s begin arch /a\\n\\n%s end failed x\\n' $mark $mark", 5, "nothing could be learned"),
     ],
 )
 def test_a_shell_that_says_nothing_of_use_means_it_could_not_run(
@@ -270,9 +338,14 @@ def test_a_shell_that_says_nothing_of_use_means_it_could_not_run(
 
 
 def test_a_machine_without_a_shell_could_not_be_looked_at(tmp_path: Path) -> None:
-    result = run("node", PATH=str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text("import shutil\nshutil.which = lambda *_, **__: None\n")
+    result = run("node", PYTHONPATH=str(tmp_path))
     assert result.returncode == 5
     assert "no sh" in result.stderr
+
+
+def test_a_path_that_leads_nowhere_does_not_hide_the_shell(tmp_path: Path) -> None:
+    assert "eBPF mode" in run("node", PATH=str(tmp_path)).stdout
 
 
 def replayed(tmp_path: Path, data: bytes) -> dict[str, Any]:
@@ -331,6 +404,16 @@ def test_interrupting_it_is_130(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert err == b"ebpfcheck: interrupted\n"
+
+
+def test_interrupting_it_while_it_loads_is_130_too(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import time\ntime.sleep(30)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    process = subprocess.Popen((str(PROGRAM), "node"), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    time.sleep(1)
+    process.send_signal(2)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, b"ebpfcheck: interrupted\n")
 
 
 def test_a_timeout_keeps_what_was_learned(tmp_path: Path) -> None:

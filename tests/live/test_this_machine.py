@@ -177,6 +177,7 @@ def test_a_survey_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, m
     slow = tmp_path / "survey.sh"
     slow.write_text(
         "printf '\\nebpfcheck-%s begin hostname /h\\nslow\\nebpfcheck-%s end ok\\n' $1 $1\n"
+        "printf '\\nebpfcheck-%s begin version /v\\nLinux version 6\\nebpfcheck-%s end ok\\n' $1 $1\n"
         "echo $$ > " + str(tmp_path / "pid") + "\nsleep 300 & sleep 300\n"
     )
     monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", slow)
@@ -192,7 +193,10 @@ def test_a_survey_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, m
 
 def test_a_survey_without_end_is_cut_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = tmp_path / "survey.sh"
-    endless.write_text("printf '\\nebpfcheck-%s begin version /v\\n' $1\ncat /dev/zero\n")
+    endless.write_text(
+        "printf '\\nebpfcheck-%s begin arch /a\\nx86_64\\nebpfcheck-%s end ok\\n' $1 $1\n"
+        "printf '\\nebpfcheck-%s begin version /v\\n' $1\ncat /dev/zero\n"
+    )
     monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", endless)
     survey = finished(LocalTransport(), 30)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())

@@ -79,7 +79,7 @@ def test_without_root_the_mounts_are_unknown_and_say_what_helps() -> None:
     for fact in (node.bpffs, node.cgroup_layout, node.calico_cgroup, node.run_calico, node.bpf_jit_harden):
         assert reason(fact) is Reason.FORBIDDEN
         assert "root" in fact.detail  # type: ignore[union-attr]
-    assert "sees tmpfs mounted" in node.bpffs.detail  # type: ignore[union-attr]
+    assert "mount table tmpfs is mounted" in node.bpffs.detail  # type: ignore[union-attr]
     assert value(node.kernel_release) == "6.1.0-29-amd64"
 
 
