@@ -5,19 +5,29 @@ import sys
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    if sys.argv[1:] == ["--version"]:
-        from ebpfcheck import __version__
-        from ebpfcheck.knowledge import KNOWLEDGE_DATE
-
-        sys.stdout.write(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
-        return 0
     try:
+        if sys.argv[1:] == ["--version"] and _print_version():
+            return 0
         from ebpfcheck.cli import run
 
         return run(sys.argv[1:])
     except KeyboardInterrupt:
         sys.stderr.write("ebpfcheck: interrupted\n")
         return 130
+
+
+def _print_version() -> bool:
+    """Print the version without loading the command line; whether that worked."""
+    from ebpfcheck import __version__
+    from ebpfcheck.knowledge import KNOWLEDGE_DATE
+
+    try:
+        sys.stdout.write(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
+        sys.stdout.flush()
+    except (OSError, AttributeError):
+        # A full or closed stdout: the command line tries again and tells of it.
+        return False
+    return True
 
 
 if __name__ == "__main__":

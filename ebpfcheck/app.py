@@ -65,7 +65,9 @@ class Judge:
             nodes_surveyed=len(snapshot.nodes),
             unseen=snapshot.unseen,
         )
-        verdict = decide(findings, coverage, checks_lost=bool(self._registry.problems))
+        # Where checks were picked by name, those of a package that does not load were not meant.
+        checks_lost = bool(self._registry.problems) and not settings.only
+        verdict = decide(findings, coverage, checks_lost=checks_lost)
         return Report(
             tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
             command=command,

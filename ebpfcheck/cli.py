@@ -166,19 +166,29 @@ def _handle(error: BaseException, arguments: list[str]) -> int:
     return ExitCode.INTERNAL_ERROR
 
 
+def _print_version(asked: bool) -> None:
+    if not asked:
+        return
+    from ebpfcheck import __version__
+    from ebpfcheck.knowledge import KNOWLEDGE_DATE
+
+    _write(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
+    raise typer.Exit
+
+
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version of the tool and of its knowledge.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version of the tool and of its knowledge.",
+        ),
     ] = False,
 ) -> None:
     """Hold the options that come before a command."""
-    if version:
-        from ebpfcheck import __version__
-        from ebpfcheck.knowledge import KNOWLEDGE_DATE
-
-        _write(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
-        raise typer.Exit
 
 
 @app.command(short_help="Look at this machine and say whether eBPF mode will work on it.")
@@ -215,7 +225,7 @@ def node(
         judge = Judge(_settings(calico_version, install, only, skip, fail_on))
         outputs = _outputs(format, RENDERERS, save)
         snapshot = snapshot_of_node(running.finish(), LocalTransport.kind)
-    return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), save)
+    return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), color, save)
 
 
 @app.command(short_help="Judge kernel strings with no node at hand.")
@@ -271,7 +281,7 @@ def kernel(
         ]
         report = judge_kernels(asked, calico_version, fail_on.value)
     options = _options(color, verbose, quiet)
-    _deliver([(kernel_renderer(name)(report, options), file) for name, file in outputs])
+    _deliver([(kernel_renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
     return report.exit_code
 
 
@@ -300,7 +310,7 @@ def evaluate(
     judge = Judge(_settings(calico_version, install, only, skip, fail_on))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
-    return _report(judge, loaded, "evaluate", started_at, outputs, _options(color, verbose, quiet), None)
+    return _report(judge, loaded, "evaluate", started_at, outputs, _options(color, verbose, quiet), color, None)
 
 
 @app.command(short_help="List the checks, or explain one.")
@@ -363,6 +373,7 @@ def _report(
     started_at: datetime,
     outputs: list[tuple[str, str | None]],
     options: "RenderOptions",
+    color: ColorChoice,
     save: str | None,
 ) -> int:
     """Judge and show a snapshot. It is shown even if it cannot be saved."""
@@ -370,7 +381,7 @@ def _report(
     from ebpfcheck.render import renderer
 
     report = judge.report(snapshot, command, started_at.replace(microsecond=0))
-    _deliver([(renderer(name)(report, options), file) for name, file in outputs])
+    _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
     if save is not None:
         save_snapshot(snapshot, save)
     return report.exit_code
@@ -443,12 +454,21 @@ def _options(color: ColorChoice, verbose: int, quiet: bool) -> "RenderOptions":
         raise UsageError("--quiet and --verbose exclude each other")
     width = shutil.get_terminal_size().columns
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not on_terminal
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not on_terminal
     return RenderOptions(
         width=max(_NARROWEST, min(width, _WIDEST)),
         color=color is ColorChoice.always or (color is ColorChoice.auto and not plain),
         verbosity=-1 if quiet else verbose,
     )
+
+
+def _for(file: str | None, options: "RenderOptions", color: ColorChoice) -> "RenderOptions":
+    """Return the options for one document: a file is no terminal, and has colours only if they were asked for."""
+    import msgspec
+
+    if file is None:
+        return options
+    return msgspec.structs.replace(options, color=color is ColorChoice.always)
 
 
 def _write(text: str) -> None:

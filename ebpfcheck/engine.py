@@ -72,6 +72,8 @@ def _nodes(kinds: Iterable[int], nodes_of_kind: Sequence[Sequence[int]]) -> list
     return sorted(node for kind in kinds for node in nodes_of_kind[kind])
 
 
+_NO_SUCH_FACT = Unknown(reason=Reason.UNSUPPORTED, detail="there is no such fact of what this check is about")
+
 _Groups = dict[Outcome, tuple[dict[Evidence, None], list[int]]]
 
 
@@ -87,7 +89,7 @@ def _outcomes(
     groups: _Groups = {}
     names = tuple(dict.fromkeys(name for need in check.needs for name in need.facts))
     for index, holder in enumerate(holders):
-        key = tuple(getattr(holder, name) for name in names)
+        key = tuple(getattr(holder, name, _NO_SUCH_FACT) for name in names)
         if key not in judged:
             facts = dict(zip(names, key, strict=True))
             outcome = _judge_once(check, facts, release, install)
@@ -111,11 +113,13 @@ def _judge_once(check: Check, facts: dict[str, Fact[Any]], release: Release, ins
                 return value
             values[need] = value
         outcome: object = check.judge(Given(release, install, values))
+        # Through plain data and back: what is not of the declared types is refused, and lists become tuples.
+        whole = msgspec.convert(msgspec.to_builtins(outcome), Outcome)
     except Exception as error:
         return _broken(f"{type(error).__name__}: {error}", type(error).__name__)
-    if not isinstance(outcome, Outcome):
-        return _broken(f"it returned {type(outcome).__name__}", "no-outcome")
-    return outcome
+    if whole.status is Status.UNKNOWN and whole.reason is None:
+        return _broken("it gave no reason for an unknown", "no-reason")
+    return whole
 
 
 def _broken(words: str, cause: str) -> Outcome:

@@ -4,6 +4,7 @@ from pkgutil import get_data
 
 from ebpfcheck.app import target_version
 from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.facts import ClusterFacts
 from ebpfcheck.registry import load_registry
@@ -17,9 +18,7 @@ def list_checks(calico_version: str | None) -> str:
     registry = load_registry()
     width = max(len(check.id) for check in registry.checks)
     lines = [f"{'CHECK':<{width}}  {f'AT {version}':<14}  TITLE"]
-    for check in registry.checks:
-        severity = check.severity(release)
-        lines.append(f"{check.id:<{width}}  {severity.value if severity else 'not applicable':<14}  {check.title}")
+    lines += [f"{check.id:<{width}}  {_severity(check, release):<14}  {check.title}" for check in registry.checks]
     lines += [f"problem: {problem.source}: {problem.detail}" for problem in registry.problems]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -40,10 +39,18 @@ def _severities(check: Check) -> list[str]:
     knowledge = load_knowledge()
     runs: list[tuple[str, str, str]] = []
     for minor in knowledge.minors():
-        severity = check.severity(knowledge.at(minor))
-        word = severity.value if severity else "not applicable"
+        word = _severity(check, knowledge.at(minor))
         if runs and runs[-1][2] == word:
             runs[-1] = (runs[-1][0], str(minor), word)
         else:
             runs.append((str(minor), str(minor), word))
     return [f"{first} to {last}: {word}" if first != last else f"{first}: {word}" for first, last, word in runs]
+
+
+def _severity(check: Check, release: Release) -> str:
+    try:
+        severity = check.severity(release)
+    except Exception:
+        # The check may be anybody's; that it is broken must not hide the others.
+        return "broken"
+    return severity.value if severity else "not applicable"

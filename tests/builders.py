@@ -62,7 +62,7 @@ HEALTHY: dict[str, Part] = {
     "config": Part(
         "CONFIG_BPF=y\nCONFIG_BPF_SYSCALL=y\nCONFIG_BPF_JIT=y\nCONFIG_CGROUP_BPF=y\nCONFIG_NET_CLS_ACT=y\n"
         "CONFIG_NET_CLS_BPF=m\nCONFIG_NET_SCH_INGRESS=m\nCONFIG_VXLAN=m\nCONFIG_DEBUG_INFO_BTF=y\n"
-        "# CONFIG_BPF_PRELOAD is not set\nCONFIG_SECURITY_LOCKDOWN_LSM=y\n",
+        "# CONFIG_BPF_PRELOAD is not set\nCONFIG_SECURITY_LOCKDOWN_LSM=y\nCONFIG_FRAME_WARN=2048\n",
         locator="/boot/config-6.1.0-29-amd64",
     ),
     "filesystems": Part(

@@ -36,7 +36,9 @@ def bpffs_mounted(given: Given) -> Outcome:
             return _bpffs_there(seen, hidden)
         return _bpffs_covered(given, seen, hidden)
     filesystems = given[_FILESYSTEMS]
-    if isinstance(filesystems, Known) and "bpf" not in filesystems.value:
+    elsewhere = given[_ELSEWHERE]
+    has_bpffs = isinstance(elsewhere, Known) and elsewhere.value
+    if isinstance(filesystems, Known) and "bpf" not in filesystems.value and not has_bpffs:
         return fail(
             "no-bpffs",
             "The kernel has no BPF file system, so nobody can mount it and calico-node cannot start with it.",
@@ -189,20 +191,16 @@ def bpffs_persistent(given: Given) -> Outcome:
     """What mounts bpffs at boot."""
     fstab, unit, init, systemd = given[_FSTAB], given[_UNIT], given[_INIT], given[_SYSTEMD]
     needed = "something that mounts /sys/fs/bpf at boot"
-    if isinstance(fstab, Known):
-        fields = fstab.value.split()
-        if fields[2] == "bpf" and "noauto" not in fields[3].split(","):
-            return passed("fstab", "/etc/fstab mounts bpffs at boot.", observed=excerpt(fstab.value, 80))
-    if isinstance(unit, Known):
+    for line in fstab.value if isinstance(fstab, Known) else ():
+        fields = line.split()
+        if fields[2] == "bpf" and "noauto" not in ",".join(fields[3:4]).split(","):
+            return passed("fstab", "/etc/fstab mounts bpffs at boot.", observed=excerpt(line, 80))
+    runs_systemd = isinstance(init, Known) and init.value == "systemd"
+    if isinstance(unit, Known) and runs_systemd:
         return passed("unit", "A systemd unit mounts bpffs at boot.", observed=excerpt(unit.value, 80))
     calico = given.release.version
     # systemd leaves bpffs alone in a container, and where it is gone now something else took it away.
-    by_systemd = (
-        isinstance(init, Known)
-        and init.value == "systemd"
-        and not isinstance(given[_CONTAINER], Known)
-        and _sees_bpffs(given)
-    )
+    by_systemd = runs_systemd and not isinstance(given[_CONTAINER], Known) and _sees_bpffs(given)
     if by_systemd and isinstance(systemd, Known) and systemd.value >= given.release.systemd.mounts_bpffs_from:
         return passed(
             "systemd", "systemd mounts bpffs at boot by itself.", observed=f"systemd {systemd.value}", required=needed

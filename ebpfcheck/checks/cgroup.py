@@ -8,6 +8,7 @@ from ebpfcheck.model.text import excerpt
 _CGROUP = settled(NodeKind.calico_cgroup)
 _RUN_CALICO = required(NodeKind.run_calico)
 _KERNEL_FILESYSTEMS = required(NodeKind.filesystems)
+_MOUNTS = optional(NodeKind.cgroup2_mounts)
 _LAYOUT = optional(NodeKind.cgroup_layout)
 _OS = optional(NodeKind.os)
 
@@ -20,7 +21,7 @@ _CGROUP_NEEDED = "cgroup2 at /run/calico/cgroup, or the means to mount it there"
     title="cgroup2 for connect-time load balancing",
     category="mounts",
     severity=Severity.BLOCKER,
-    needs=(_KERNEL_FILESYSTEMS, _CGROUP, _RUN_CALICO, _LAYOUT, _OS),
+    needs=(_KERNEL_FILESYSTEMS, _MOUNTS, _CGROUP, _RUN_CALICO, _LAYOUT, _OS),
 )
 def cgroup2(given: Given) -> Outcome:
     """Whether Calico can have the root of cgroup2 where it looks for it."""
@@ -28,8 +29,9 @@ def cgroup2(given: Given) -> Outcome:
     mounted, place, os = given[_CGROUP], given[_RUN_CALICO], given[_OS]
     seen = mounted.value.visible if isinstance(mounted, Known) else None
     if seen is not None and seen.fstype == "cgroup2":
-        return passed("mounted", "cgroup2 is mounted at /run/calico/cgroup.", required=_CGROUP_NEEDED)
-    if "cgroup2" not in given[_KERNEL_FILESYSTEMS]:
+        return _cgroup_there(given, seen)
+    mounts = given[_MOUNTS]
+    if "cgroup2" not in given[_KERNEL_FILESYSTEMS] and not (isinstance(mounts, Known) and mounts.value):
         return fail(
             "no-cgroup2",
             f"The kernel has no cgroup2, which Calico {calico} attaches its connect-time load balancing to: {_STOPS}.",
@@ -55,6 +57,23 @@ def cgroup2(given: Given) -> Outcome:
         "The kernel has cgroup2, and /run/calico/cgroup, where Calico mounts it, can be made.",
         observed=f"/run/calico is {'there' if place.state == 'directory' else 'not there yet'}, on {place.fstype}",
         required=_CGROUP_NEEDED,
+    )
+
+
+def _cgroup_there(given: Given, seen: Mount) -> Outcome:
+    if seen.is_whole:
+        return passed("mounted", "cgroup2 is mounted at /run/calico/cgroup.", required=_CGROUP_NEEDED)
+    return warn(
+        "mounted-in-part",
+        "Only a part of cgroup2, such as one container sees, is mounted at /run/calico/cgroup. Calico "
+        f"{given.release.version} takes it for the whole: connect-time load balancing then reaches that part only, not "
+        "the node.",
+        observed="a directory of cgroup2 is mounted, not its root",
+        required=_CGROUP_NEEDED,
+        remediation=Remediation(
+            text="Unmount it, so that calico-node mounts the whole when it starts next.",
+            commands=("umount /run/calico/cgroup",),
+        ),
     )
 
 

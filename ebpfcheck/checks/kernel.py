@@ -203,7 +203,7 @@ def judge_known_bad(target: Release, strings: KernelStrings) -> Outcome:
     doubts: list[Outcome] = []
     for suspect in target.known_bad:
         bug = suspect.bug
-        state = _known_bad_state(bug, kernel, strings.proc_version)
+        state = _known_bad_state(bug, kernel, strings.proc_version, target.series_from)
         if state == "good":
             continue
         if state == "bad" and suspect.certain:
@@ -271,7 +271,7 @@ def _doubt(
 
 
 def _known_bad_state(
-    bug: KnownBad, kernel: KernelRelease, proc_version: str | None
+    bug: KnownBad, kernel: KernelRelease, proc_version: str | None, series_from: dict[str, date]
 ) -> Literal["good", "bad", "edge", "untried", "backport"]:
     series, patch = _stable_level(kernel, proc_version)
     edge = next((edge for edge in bug.edges if edge.series == series), None)
@@ -282,13 +282,14 @@ def _known_bad_state(
     if _series(kernel) >= _series_of(bug.unknown_from):
         return "untried"
     built = build_date(proc_version)
-    is_older = built is not None and bug.no_build_before <= built < bug.backported_after
+    earliest = series_from.get(series)
+    is_older = built is not None and earliest is not None and earliest <= built < bug.backported_after
     return "good" if is_older else "backport"
 
 
 def _stable_level(kernel: KernelRelease, proc_version: str | None) -> tuple[str, int | None]:
     """Return the stable series and the patch in it; None where a vendor's numbering hides it (X.Y.0-N)."""
-    debian = _DEBIAN_BUILD.search(proc_version or "")
+    debian = _DEBIAN_BUILD.search(_build_text(proc_version))
     if debian is not None:
         true = KernelRelease.parse(debian["version"])
         if true is not None:
@@ -298,23 +299,28 @@ def _stable_level(kernel: KernelRelease, proc_version: str | None) -> tuple[str,
     return kernel.series, None
 
 
+def _build_text(proc_version: str | None) -> str:
+    """Return what /proc/version says after the compiler: the number, flags and date of the build."""
+    _, sign, build = (proc_version or "").rpartition(") #")
+    return build if sign else ""
+
+
 def build_date(proc_version: str | None) -> date | None:
-    """Return the day on which /proc/version says that the kernel was built, None if it does not say."""
-    _, sign, build = (proc_version or "").partition("#")
-    for form in _DATE_FORMS if sign else ():
-        match = form.search(build)
-        if match is None:
-            continue
-        groups = match.groupdict()
-        name = groups.get("name")
-        if name is not None and name.lower() not in _MONTHS:
-            continue
-        month = int(groups["month"]) if name is None else _MONTHS.index(name.lower()) + 1
-        try:
-            return date(int(groups["year"]), month, int(groups["day"]))
-        except ValueError:
-            continue
-    return None
+    """Return the day on which /proc/version says that the kernel was built; None unless it names exactly one."""
+    build = _build_text(proc_version)
+    days: set[date] = set()
+    for form in _DATE_FORMS:
+        for match in form.finditer(build):
+            groups = match.groupdict()
+            name = groups.get("name")
+            if name is not None and name.lower() not in _MONTHS:
+                continue
+            month = int(groups["month"]) if name is None else _MONTHS.index(name.lower()) + 1
+            try:
+                days.add(date(int(groups["year"]), month, int(groups["day"])))
+            except ValueError:
+                return None
+    return days.pop() if len(days) == 1 else None
 
 
 @check(
@@ -344,10 +350,8 @@ def kernel_btf(given: Given) -> Outcome:
     """/sys/kernel/btf/vmlinux, needed more with every release."""
     btf = given[_BTF]
     rule = given.release.btf
-    if isinstance(btf, Known) and btf.value:
+    if rule is None or (isinstance(btf, Known) and btf.value):
         return passed("present", "The kernel carries BTF.", observed="/sys/kernel/btf/vmlinux is there")
-    if rule is None:
-        return not_applicable("release", f"Calico {given.release.version} does not use BTF.")
     observed = "/sys/kernel/btf/vmlinux is empty" if isinstance(btf, Known) else "no /sys/kernel/btf/vmlinux"
     message = f"The kernel carries no BTF: with Calico {given.release.version} {rule.effect}."
     needed = "a kernel built with CONFIG_DEBUG_INFO_BTF=y"
@@ -523,11 +527,10 @@ def sysctl_bpf_jit(given: Given) -> Outcome:
         )
     observed = f"bpf_jit_enable={enable.value}"
     if enable.value != 1:
-        effect = (
-            "programs are interpreted, which is slow"
-            if enable.value == 0
-            else "the kernel writes every program to its log, a setting for debugging only"
-        )
+        effect = {
+            0: "programs are interpreted, which is slow",
+            2: "the kernel writes every program to its log, a setting for debugging only",
+        }.get(enable.value, "no kernel documents that value")
         return warn(
             "jit-enable",
             f"net.core.bpf_jit_enable is {enable.value}: {effect}.",

@@ -7,6 +7,7 @@ from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.kernels import KernelQuestion, KernelResult
 from ebpfcheck.model.report import Status
 from ebpfcheck.model.text import excerpt
+from ebpfcheck.versions import KernelRelease
 
 _WORST_FIRST = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.PASS)
 
@@ -24,7 +25,7 @@ def judge_strings(target: Release, question: KernelQuestion) -> KernelResult:
         )
         return KernelResult(release=None, status=Status.UNKNOWN, message=asked)
     shown = excerpt(release.strip(), 120)
-    if question.proc_version is not None and question.release is not None and named != release.strip():
+    if question.proc_version is not None and question.release is not None and not _same(named, release):
         other = excerpt(named or "none", 80)
         message = f"release and proc_version disagree: proc_version names {other}."
         return KernelResult(release=shown, status=Status.UNKNOWN, message=message)
@@ -41,6 +42,8 @@ def judge_strings(target: Release, question: KernelQuestion) -> KernelResult:
             felix = False
         if arch.status in (Status.FAIL, Status.WARN):
             documented = False
+        if arch.status is Status.UNKNOWN:
+            felix, documented = felix and None, documented and None
     status = next(status for status in _WORST_FIRST if any(outcome.status is status for outcome in outcomes))
     told = [outcome for outcome in outcomes if outcome.status is not Status.PASS or outcome.is_note]
     said = [outcome.message for outcome in told] or [answer.outcome.message]
@@ -54,3 +57,9 @@ def judge_strings(target: Release, question: KernelQuestion) -> KernelResult:
         status=status,
         message=" ".join(said),
     )
+
+
+def _same(named: str | None, release: str) -> bool:
+    """Whether a release is the one that /proc/version names, kubectl's tail such as " (amd64)" aside."""
+    kernel = KernelRelease.parse(release)
+    return named == (release.strip() if kernel is None else kernel.text)

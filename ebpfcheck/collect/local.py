@@ -15,6 +15,9 @@ from ebpfcheck.collect.transport import Survey
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import Reason, SourceKind
 
+# How long processes that were killed may take to be gone, in seconds.
+_END_TIMEOUT = 3.0
+
 SURVEY_SCRIPT = Path(__file__).with_name("survey.sh")
 
 
@@ -98,12 +101,13 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
     import psutil
 
     try:
-        shell = psutil.Process(process.pid)
-        tree = [*shell.children(recursive=True), shell]
+        started = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return
-    for member in tree:
+    process.kill()
+    for member in started:
         try:
             member.kill()
         except psutil.NoSuchProcess:
             continue
+    psutil.wait_procs(started, timeout=_END_TIMEOUT)

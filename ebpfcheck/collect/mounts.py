@@ -7,11 +7,7 @@ import msgspec
 from ebpfcheck.model.facts import Mount, MountStack
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
-_MOUNTINFO = re.compile(
-    r"(?P<id>\d+) (?P<parent>\d+) \d+:\d+ (?P<root>\S+) (?P<point>/\S*) (?P<options>\S+)(?: \S+)*? - "
-    r"(?P<fstype>\S+) (?P<source>\S*) ?(?P<super>\S*)",
-    re.ASCII,
-)
+_MOUNTINFO_HEAD = re.compile(r"(\d+) (\d+) \d+:\d+ (\S+) (/\S*) (\S+)(?: \S+)*", re.ASCII)
 _PROC_MOUNTS = re.compile(r"(?P<source>\S+) (?P<point>/\S*) (?P<fstype>\S+) (?P<options>r[wo](?:,\S*)?)(?: \d+ \d+)?")
 
 
@@ -72,14 +68,10 @@ def normal_path(path: str) -> str:
 
 
 def _parse_line(line: str) -> MountEntry | None:
-    match = _MOUNTINFO.fullmatch(line)
+    head, dash, tail = line.partition(" - ")
+    match = _MOUNTINFO_HEAD.fullmatch(head) if dash else None
     if match is not None:
-        options = dict.fromkeys((*match["options"].split(","), *filter(None, match["super"].split(","))))
-        if "ro" in options and "rw" in options:
-            # Read-only is per mount or per file system: either one refuses writes.
-            del options["rw"]
-        mount = _mount(match["source"], match["point"], match["fstype"], tuple(options))
-        return MountEntry(mount=mount, id=int(match["id"]), parent=int(match["parent"]))
+        return _parse_mountinfo(match, tail)
     printed = _parse_printed(line)
     if printed is not None:
         return printed
@@ -89,6 +81,20 @@ def _parse_line(line: str) -> MountEntry | None:
     return MountEntry(
         mount=_mount(match["source"], match["point"], match["fstype"], tuple(match["options"].split(",")))
     )
+
+
+def _parse_mountinfo(head: re.Match[str], tail: str) -> MountEntry | None:
+    # Only the last field may hold blanks; Docker Desktop's do.
+    fstype, _, rest = tail.partition(" ")
+    source, _, super_options = rest.partition(" ")
+    if not fstype:
+        return None
+    options = dict.fromkeys((*head[5].split(","), *filter(None, super_options.split(","))))
+    if "ro" in options and "rw" in options:
+        # Read-only is per mount or per file system: either one refuses writes.
+        del options["rw"]
+    mount = _mount(source, head[4], fstype, tuple(options), is_whole=head[3] == "/")
+    return MountEntry(mount=mount, id=int(head[1]), parent=int(head[2]))
 
 
 def _parse_printed(line: str) -> MountEntry | None:
@@ -101,8 +107,14 @@ def _parse_printed(line: str) -> MountEntry | None:
     return MountEntry(mount=_mount(source, "/" + point, fstype, tuple(options[:-1].split(","))))
 
 
-def _mount(source: str, point: str, fstype: str, options: tuple[str, ...]) -> Mount:
-    return Mount(point=normal_path(_unescape(point)), fstype=fstype, source=_unescape(source), options=options)
+def _mount(source: str, point: str, fstype: str, options: tuple[str, ...], *, is_whole: bool = True) -> Mount:
+    return Mount(
+        point=normal_path(_unescape(point)),
+        fstype=fstype,
+        source=_unescape(source),
+        options=options,
+        is_whole=is_whole,
+    )
 
 
 def _unescape(text: str) -> str:

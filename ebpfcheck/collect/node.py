@@ -34,17 +34,21 @@ T = TypeVar("T")
 
 # The kernel's constant inode number of the first process id namespace (PROC_PID_INIT_INO).
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"
-# Programs that are process 1 of a machine, or of a container that is itself a node (kind, k3d, WSL, LXC).
-_INIT_PROGRAMS = frozenset({"systemd", "init", "openrc-init", "runit", "s6-svscan", "dinit", "machined", "k3s"})
+# Programs that are process 1 of a container that is itself a node (kind, k3d, WSL, LXC). Those that also serve as
+# process 1 of ordinary containers, such as s6-svscan and tini, are not among them.
+_INIT_PROGRAMS = frozenset({"systemd", "init", "openrc-init", "machined", "k3s"})
 # gVisor shows a kernel of its own making: no compiler, no builder, a fixed date.
 _GVISOR = re.compile(r"Linux version 4\.4\.0 #1 SMP [^()]*")
 # The longest text that is taken for the content of a one-line file of /proc or /sys.
 _LINE_LIMIT = 4096
 _CONFIG_OPTION = re.compile(
     r"(?:# )?(CONFIG_(?:BPF\w*|CGROUPS|CGROUP_BPF|DEBUG_INFO_BTF|HAVE_EBPF_JIT|NETKIT|NET_CLS_ACT|NET_CLS_BPF|NET_SCHED"
-    r"|NET_SCH_INGRESS|SECURITY_LOCKDOWN_LSM|VETH|VXLAN|XDP_SOCKETS))(?:=(\S{1,64})| is not set)",
+    r"|NET_SCH_INGRESS|SECURITY_LOCKDOWN_LSM|VETH|VXLAN|XDP_SOCKETS|FRAME_WARN|STRIP_ASM_SYMS))"
+    r"(?:=(\S{1,64})| is not set)",
     re.ASCII,
 )
+# Options of the last part of every configuration, "Kernel hacking".
+_LAST_OPTIONS = frozenset({"CONFIG_FRAME_WARN", "CONFIG_STRIP_ASM_SYMS"})
 _FILESYSTEMS = ("bpf", "cgroup", "cgroup2")
 _SYSTEMD_LIBRARY = re.compile(r"libsystemd-shared-(\d{1,5})", re.ASCII)
 # Mounts of pods and containers differ on every node and say nothing of the node.
@@ -52,6 +56,7 @@ _WORKLOAD_PATH = re.compile(r"/(?:pods|containers|overlay2|rootfs|netns|docker|s
 
 CONTAINER_WORDS = "the survey ran inside a container, which shows its own files and mounts, not the node's"
 DOUBT_WORDS = "whether the survey ran on the node or inside a container could not be told"
+NAMESPACE_DOUBT = "whether the survey saw the node's own files could not be told from the mount tables"
 NAMESPACE_WORDS = "the survey ran in another mount namespace than process 1, which need not show the node's files"
 
 
@@ -90,14 +95,14 @@ class _Reader:
 
     def facts(self) -> NodeFacts:
         """Read all facts."""
-        proc_version = self._line("version")
+        proc_version = self._fact("version", _proc_version)
         kernel_view = self._kernel_view(proc_version)
         file_view = self._file_view()
         config = self._behind(kernel_view, self._kernel_config(file_view))
         mounts = self._behind(self._process_view(), self._mount_table())
         name = self._line("hostname")
         return NodeFacts(
-            identity=NodeIdentity(name=name.value if isinstance(name, Known) and name.value else "localhost"),
+            identity=NodeIdentity(name=name.value if isinstance(name, Known) and name.value else "unnamed"),
             kind=NodeKind(
                 proc_version=self._behind(kernel_view, proc_version),
                 kernel_release=self._behind(kernel_view, self._line("osrelease")),
@@ -107,7 +112,7 @@ class _Reader:
                 init=self._behind(self._process_view(), self._line("init")),
                 systemd_version=self._behind(file_view, self._systemd_version()),
                 kernel_config=config,
-                vmlinux_btf=self._behind(kernel_view, self._btf()),
+                vmlinux_btf=self._behind(kernel_view, self._btf(config)),
                 lockdown=self._behind(kernel_view, self._lockdown(config)),
                 lsm=self._behind(kernel_view, self._lsm()),
                 selinux=self._behind(file_view, self._fact("selinux", _selinux)),
@@ -139,7 +144,7 @@ class _Reader:
             return "node"
         if not isinstance(init, Known):
             return None
-        if init.value in _INIT_PROGRAMS:
+        if init.value in _INIT_PROGRAMS and "kubepods" not in self._text("init-cgroup"):
             return "node"
         return "container" if isinstance(namespace, Known) else None
 
@@ -183,7 +188,12 @@ class _Reader:
         of_init = self._text("mountinfo").partition("\n")[0].strip()
         if own and of_init and own != of_init:
             return Unknown(reason=Reason.NOT_COLLECTED, detail=NAMESPACE_WORDS)
-        return self._process_view()
+        view = self._process_view()
+        if view is None and not (own and of_init):
+            facts = [self._fact(name, _not_empty) for name in ("own-first-mount", "mountinfo")]
+            reason = next((fact.reason for fact in facts if isinstance(fact, Unknown)), Reason.FORBIDDEN)
+            return Unknown(reason=reason, detail=f"{NAMESPACE_DOUBT}{self._root_hint}")
+        return view
 
     def _kernel_view(self, proc_version: Fact[str]) -> Unknown | None:
         if isinstance(proc_version, Known) and _GVISOR.fullmatch(proc_version.value):
@@ -251,10 +261,15 @@ class _Reader:
             )
         return self._behind(file_view, fact)
 
-    def _btf(self) -> Fact[bool]:
+    def _btf(self, config: Fact[tuple[tuple[str, str], ...]]) -> Fact[bool]:
         fact = self._fact("btf", lambda text: "content" in text.split())
-        if isinstance(fact, Absent) and self._state("sysfs") is not State.OK:
+        if isinstance(fact, Unknown) or (isinstance(fact, Known) and fact.value):
+            return fact
+        if self._state("sysfs") is not State.OK:
             return Unknown(reason=Reason.NOT_COLLECTED, detail="/sys/kernel is not there to look in")
+        if isinstance(config, Known) and dict(config.value).get("CONFIG_DEBUG_INFO_BTF") == "y":
+            detail = "/sys/kernel/btf/vmlinux is not there, or empty, although the kernel was built with BTF"
+            return Unknown(reason=Reason.NOT_COLLECTED, detail=detail, source=fact.source)
         return fact
 
     def _state(self, name: str) -> State | None:
@@ -292,11 +307,9 @@ class _Reader:
         fact = self._fact(name, lambda text: text.split("\n")[0])
         return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
 
-    def _fstab(self) -> Fact[str]:
-        fact = self._fact("fstab", _fstab_line)
-        if isinstance(fact, Known):
-            return Absent(source=fact.source) if fact.value is None else Known(value=fact.value, source=fact.source)
-        return fact
+    def _fstab(self) -> Fact[tuple[str, ...]]:
+        fact = self._fact("fstab", _fstab_lines)
+        return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
 
     def _mount_table(self) -> Fact[MountTable]:
         fact = self._fact("mountinfo", _mount_table)
@@ -378,6 +391,19 @@ def _one_line(text: str) -> str:
     return text.strip()
 
 
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+def _proc_version(text: str) -> str:
+    line = _one_line(text)
+    if not line.startswith("Linux version "):
+        raise ValueError("it does not begin with 'Linux version'")
+    return line
+
+
 def _number(text: str) -> int:
     line = _one_line(text)
     if not re.fullmatch(r"-?\d{1,18}", line, re.ASCII):
@@ -423,17 +449,20 @@ def _gzipped_config(data: bytes) -> tuple[tuple[str, str], ...]:
 
 def _config(text: str) -> tuple[tuple[str, str], ...]:
     options = {match[1]: match[2] or "n" for line in text.splitlines() if (match := _CONFIG_OPTION.fullmatch(line))}
-    if not options:
-        raise ValueError("it holds no option of a kernel configuration")
-    return tuple(sorted(options.items()))
+    # An option that is not mentioned is not set, but only in a file that goes on to its last part.
+    if not options.keys() & _LAST_OPTIONS:
+        raise ValueError("it is no kernel configuration, or it is cut off")
+    return tuple(sorted((name, setting) for name, setting in options.items() if name not in _LAST_OPTIONS))
 
 
-def _fstab_line(text: str) -> str | None:
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) >= 4 and not fields[0].startswith("#") and normal_path(fields[1]) == "/sys/fs/bpf":
-            return " ".join(fields)
-    return None
+def _fstab_lines(text: str) -> tuple[str, ...]:
+    """Return the lines for /sys/fs/bpf, fields parted by one blank; the options may be left out of a line."""
+    lines = (line.split() for line in text.splitlines())
+    return tuple(
+        " ".join(fields)
+        for fields in lines
+        if len(fields) >= 3 and not fields[0].startswith("#") and normal_path(fields[1]) == "/sys/fs/bpf"
+    )
 
 
 def _os_release(text: str) -> OsRelease:
@@ -442,13 +471,16 @@ def _os_release(text: str) -> OsRelease:
     if len(text) > 64 * 1024:
         raise ValueError("it is too long")
     # Only a file is read by distro's public interface.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".os-release") as content:
-        content.write(text)
-        content.flush()
-        system = distro.LinuxDistribution(
-            include_lsb=False, os_release_file=content.name, include_uname=False, include_oslevel=False
-        )
-        fields = system.os_release_info()
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".os-release") as content:
+            content.write(text)
+            content.flush()
+            system = distro.LinuxDistribution(
+                include_lsb=False, os_release_file=content.name, include_uname=False, include_oslevel=False
+            )
+            fields = system.os_release_info()
+    except OSError as error:
+        raise ValueError(f"no temporary file could be made to read it from ({error.strerror})") from error
     if not fields.get("id") and not fields.get("name"):
         raise ValueError("it names no distribution")
     return OsRelease(

@@ -110,6 +110,20 @@ which_of() {
     end ok
 }
 
+# NAME UNIT: the links by which systemd starts a unit at boot.
+wanted_units() {
+    begin "$1" "systemd unit $2"
+    blind=
+    for base in /etc/systemd/system /run/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+        if [ -d "$base" ] && { [ ! -r "$base" ] || [ ! -x "$base" ]; }; then blind=$base; fi
+        for dir in "$base"/*.wants "$base"/*.requires; do
+            if [ -d "$dir" ] && [ ! -x "$dir" ]; then blind=$dir; fi
+            if [ -e "$dir/$2" ] || [ -L "$dir/$2" ]; then printf '%s\n' "$dir/$2"; fi
+        done
+    done
+    if [ -n "$blind" ]; then end forbidden "$blind may not be searched"; else end ok; fi
+}
+
 # Where and as whom this runs.
 lines self /proc/self/status '/^(Uid|NSpid|CapEff|Seccomp):/p'
 link pid-namespace /proc/self/ns/pid
@@ -158,8 +172,9 @@ else
     esac
     config=${config:-$unreadable}
     if [ -n "$config" ]; then
-        lines config "$config" \
-            '/^(# )?CONFIG_(BPF|CGROUP|DEBUG_INFO_BTF|HAVE_EBPF|NETKIT|NET_CLS|NET_SCH|SECURITY_LOCK|VETH|VXLAN|XDP)/p'
+        wanted='BPF|CGROUP|DEBUG_INFO_BTF|HAVE_EBPF|NETKIT|NET_CLS|NET_SCH|SECURITY_LOCK|VETH|VXLAN|XDP'
+        # The last two show that the file goes on to its last part.
+        lines config "$config" "/^(# )?CONFIG_($wanted|FRAME_WARN|STRIP_ASM)/p"
     else
         begin config "kernel configuration of $release"
         end absent
@@ -183,10 +198,7 @@ file mountinfo /proc/1/mountinfo
 if ! cat /proc/1/mountinfo >/dev/null 2>&1 </dev/null; then file own-mountinfo /proc/self/mountinfo; fi
 kind run-calico /run/calico
 lines fstab /etc/fstab '\#/sys/fs/bpf#p'
-which_of bpffs-units 'systemd units sys-fs-bpf.mount' \
-    /etc/systemd/system/*.wants/sys-fs-bpf.mount /etc/systemd/system/*.requires/sys-fs-bpf.mount \
-    /run/systemd/system/*.wants/sys-fs-bpf.mount /usr/lib/systemd/system/*.wants/sys-fs-bpf.mount \
-    /lib/systemd/system/*.wants/sys-fs-bpf.mount
+wanted_units bpffs-units sys-fs-bpf.mount
 which_of systemd 'libsystemd-shared-*.so' /usr/lib/systemd/libsystemd-shared-*.so /lib/systemd/libsystemd-shared-*.so \
     /usr/lib/*/systemd/libsystemd-shared-*.so /usr/lib64/systemd/libsystemd-shared-*.so
 

@@ -1,7 +1,7 @@
 """The shape of the knowledge tables, and what of them holds for one Calico release."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal, Protocol, TypeVar
 
 import msgspec
@@ -74,9 +74,16 @@ class KnownBad(Table, frozen=True, kw_only=True):
     edges: tuple[Edge, ...]
     unknown_from: str
     backported_after: date
-    no_build_before: date
     remedy: str
     sources: tuple[str, ...]
+
+
+class Series(Table, frozen=True, kw_only=True):
+    """When the stable series of the kernel came out."""
+
+    granted_days: int
+    released: dict[str, date]
+    source: str
 
 
 class Measured(Table, frozen=True, kw_only=True):
@@ -192,6 +199,7 @@ class KernelTables(Table, frozen=True, kw_only=True):
     documented: tuple[Documented, ...]
     enterprise_linux: EnterpriseLinux
     known_bad: tuple[KnownBad, ...]
+    series: Series
     measured: tuple[Measured, ...]
     btf: tuple[Btf, ...]
     config: tuple[ConfigOption, ...]
@@ -225,6 +233,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     documented: Documented
     enterprise_linux: EnterpriseLinux
     known_bad: tuple[Suspect, ...]
+    series_from: dict[str, date]
+    """The first day on which a kernel of each stable series can have been built."""
     measured: Measured | None
     btf: Btf | None
     config: tuple[ConfigOption, ...]
@@ -271,6 +281,10 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             documented=_one(kernel.documented, version),
             enterprise_linux=kernel.enterprise_linux,
             known_bad=tuple(_suspects(kernel.known_bad, version)),
+            series_from={
+                series: day - timedelta(days=kernel.series.granted_days)
+                for series, day in kernel.series.released.items()
+            },
             measured=_first(kernel.measured, version),
             btf=_first(kernel.btf, version),
             config=kernel.config,

@@ -81,6 +81,8 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     fstype: str
     source: str
     options: tuple[str, ...] = ()
+    is_whole: bool = True
+    """Whether the root of the file system is mounted, not a directory in it; a table without that column says yes."""
 
     @property
     def read_only(self) -> bool:
@@ -145,8 +147,8 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """What is mounted at /sys/fs/bpf."""
     bpffs_elsewhere: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Other mount points of type bpf, those of pods and containers left out."""
-    bpffs_fstab: Fact[str] = NOT_COLLECTED
-    """The line of /etc/fstab that mounts /sys/fs/bpf."""
+    bpffs_fstab: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """The lines of /etc/fstab for /sys/fs/bpf."""
     bpffs_unit: Fact[str] = NOT_COLLECTED
     """The sys-fs-bpf.mount unit that systemd starts at boot (its path)."""
     cgroup_layout: Fact[Literal["unified", "hybrid", "legacy", "none"]] = NOT_COLLECTED

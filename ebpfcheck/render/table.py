@@ -55,7 +55,9 @@ def _verdict(report: Report) -> RenderableType:
         Verdict.NOT_READY: ("NOT READY", "bold red", f"{target}, {release}"),
         Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "bold magenta", f"{target}, {release}"),
     }[report.verdict]
-    return Text.assemble(scope, (words, style), f": {text}", f" ({counts})" if counts else "")
+    run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
+    by = f" by {run} of {every} checks" if run < every else ""
+    return Text.assemble(scope, (words, style), f"{by}: {text}", f" ({counts})" if counts else "")
 
 
 def _context(report: Report) -> RenderableType:
@@ -65,9 +67,6 @@ def _context(report: Report) -> RenderableType:
         parts.append(f"installed by {calico.install}")
     if coverage.nodes_total > 1 or coverage.unseen:
         parts.append(f"{coverage.nodes_surveyed} of {coverage.nodes_total} nodes looked at")
-    if report.selection.skipped:
-        every = report.selection.run + len(report.selection.skipped)
-        parts.append(f"{report.selection.run} of {every} checks were run, the others left out as asked")
     if calico.remark:
         parts.append(calico.remark)
     text = "; ".join(parts) + "."

@@ -183,6 +183,8 @@ def test_the_report_is_shown_even_if_a_file_turns_out_not_to_be_writable() -> No
     [
         (f"{PROGRAM} evaluate {DEBIAN} >/dev/full", 2, "stdout cannot be written: No space left on device"),
         (f"{PROGRAM} checks >/dev/full", 2, "stdout cannot be written"),
+        (f"{PROGRAM} --version >/dev/full", 2, "stdout cannot be written"),
+        (f"{PROGRAM} --version >&-", 2, "stdout is closed"),
         (f"{PROGRAM} --help >/dev/full", 2, "No space left on device"),
         (f"{PROGRAM} evaluate {DEBIAN} >&-", 2, "stdout is closed"),
         (f"{PROGRAM} evaluate - <&-", 2, "stdin is closed"),
@@ -214,9 +216,8 @@ def test_a_report_says_which_checks_were_left_out() -> None:
     assert report["verdict"] == "ready"
     assert report["selection"]["run"] == 5
     assert "node.kernel.version" in report["selection"]["skipped"]
-    table = " ".join(run("evaluate", RHEL, "--skip", "node.kernel.*").stdout.split())
-    assert "5 of 10 checks were run" in table
-    assert "checks were run" not in run("evaluate", RHEL).stdout
+    assert run("evaluate", RHEL, "--skip", "node.kernel.*").stdout.startswith("READY by 5 of 10 checks: 3 nodes")
+    assert run("evaluate", RHEL).stdout.startswith("NOT READY: 3 nodes")
 
 
 def test_a_release_that_is_not_released_is_remarked_upon() -> None:
@@ -297,9 +298,10 @@ def test_completion_knows_the_commands() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    command = f"{PROGRAM} evaluate {RHEL} -v -f json | head -c 10; echo ${{PIPESTATUS[0]}}"
+    # The reader is gone before anything is written, however much a pipe may hold.
+    command = f"{PROGRAM} evaluate {RHEL} -v -f json | true; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(("bash", "-c", command), capture_output=True, text=True, timeout=60, check=False)
-    assert result.stdout.endswith("1\n")
+    assert result.stdout == "1\n"
     assert result.stderr == ""
 
 

@@ -1,12 +1,16 @@
 """What users see, kept as golden files, at 80 and 120 columns."""
 
+import os
+import pty
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from tests.acceptance.command import run
+from tests.acceptance.command import PROGRAM, run
 from tests.builders import FIXTURES
 
 
@@ -72,6 +76,37 @@ def test_colours_are_for_terminals_and_for_those_who_ask() -> None:
     bare = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
     assert [line.rstrip() for line in bare.splitlines()] == plain.splitlines()
     assert run("evaluate", story("talos"), "--color", "never", FORCE_COLOR="1").stdout == plain
+
+
+def on_terminal(*arguments: str, **environment: str) -> str:
+    """What the program prints when stdout is a terminal."""
+    master, slave = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment}
+    with os.fdopen(slave, "wb") as stdout:
+        subprocess.run((str(PROGRAM), *arguments), stdout=stdout, stdin=subprocess.DEVNULL, env=env, check=False)
+    out = bytearray()
+    with os.fdopen(master, "rb", buffering=0) as reader:
+        try:
+            while chunk := reader.read(65536):
+                out += chunk
+        except OSError:
+            # Linux says EIO when the other end of a terminal is closed.
+            pass
+    return out.decode()
+
+
+def test_a_terminal_gets_colours_unless_it_is_asked_not_to() -> None:
+    assert "\x1b[" in on_terminal("evaluate", story("debian-12"))
+    assert "\x1b[" in on_terminal("evaluate", story("debian-12"), NO_COLOR="")
+    assert "\x1b" not in on_terminal("evaluate", story("debian-12"), NO_COLOR="1")
+    assert "\x1b" not in on_terminal("evaluate", story("debian-12"), TERM="dumb")
+    assert "\x1b" not in on_terminal("evaluate", story("debian-12"), "--color", "never")
+
+
+def test_a_file_gets_no_colours_from_a_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "table"
+    on_terminal("evaluate", story("debian-12"), "-f", f"table={file}")
+    assert "\x1b" not in file.read_text()
 
 
 def test_the_verdict_is_the_first_thing_one_reads() -> None:

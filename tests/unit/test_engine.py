@@ -102,7 +102,17 @@ def broken(given: Given) -> Outcome:
     raise RuntimeError(f"\x1b[31m{given[ARCH]}")
 
 
-@pytest.mark.parametrize("judge_with", [broken, lambda _: None, lambda given: given[required(NodeKind.init)]])
+@pytest.mark.parametrize(
+    "judge_with",
+    [
+        broken,
+        lambda _: None,
+        lambda given: given[required(NodeKind.init)],
+        lambda _: Outcome(status=Status.PASS, cause="c", message=None),  # type: ignore[arg-type]
+        lambda _: Outcome(status=Status.UNKNOWN, cause="c", message="no reason"),
+        lambda _: Outcome(status="fine", cause="c", message="m"),  # type: ignore[arg-type]
+    ],
+)
 def test_a_broken_check_is_contained(judge_with: Callable[[Given], Outcome]) -> None:
     checks = (checking(judge_with), checking(lambda _: passed("ok", "good"), id="test.other"))
     first, second = judge(snapshot(kind(arch=known("x"))), checks, RELEASE, "none")
@@ -110,6 +120,22 @@ def test_a_broken_check_is_contained(judge_with: Callable[[Given], Outcome]) -> 
     assert "The check itself failed" in first.message
     assert first.message.isprintable()
     assert second.status is Status.PASS
+
+
+def test_lists_of_commands_are_taken_for_tuples() -> None:
+    fix = Remediation(text="do", commands=["a", "b"])  # type: ignore[arg-type]
+    (finding,) = judge(
+        snapshot(kind(arch=known("x"))), (checking(lambda _: warn("w", "w", remediation=fix)),), RELEASE, "none"
+    )
+    assert finding.remediation is not None
+    assert finding.remediation.commands == ("a", "b")
+
+
+def test_a_need_that_is_no_fact_is_unknown() -> None:
+    version = required(ClusterFacts.calico_version)
+    made = check(id="t", title="t", category="t", severity=Severity.NOTE, needs=(version,))(lambda _: passed("p", "p"))
+    (finding,) = judge(snapshot(kind()), (made,), RELEASE, "none")
+    assert (finding.status, finding.reason) == (Status.UNKNOWN, Reason.UNSUPPORTED)
 
 
 def test_a_check_whose_severity_breaks_counts_as_a_blocker() -> None:

@@ -175,6 +175,11 @@ def test_a_refusal_says_what_it_leads_to() -> None:
         ),
         (KernelQuestion(release="6.1.0", arch="s390x"), Status.FAIL, "little-endian"),
         (KernelQuestion(release="6.1.0", arch="vax"), Status.UNKNOWN, "architecture"),
+        (
+            KernelQuestion(release="6.1.0 (amd64)", proc_version="Linux version 6.1.0 (x) #1"),
+            Status.PASS,
+            "documents",
+        ),
         (KernelQuestion(release="6.1.0", arch="aarch64"), Status.PASS, "documents"),
     ],
 )
@@ -188,6 +193,13 @@ def test_a_known_bad_pair_refuses_a_kernel_that_the_floors_accept() -> None:
     bad = KernelQuestion(release="6.12.58-82.121.amzn2023.x86_64")
     assert judge_strings(at("v3.29.3"), bad).status is Status.FAIL
     assert judge_strings(at("v3.29.7"), bad).status is Status.PASS
+
+
+def test_an_architecture_that_is_not_known_leaves_both_answers_open() -> None:
+    result = judge_strings(at("v3.32.1"), KernelQuestion(release="6.1.0", arch="vax"))
+    assert (result.felix, result.documented) == (None, None)
+    result = judge_strings(at("v3.32.1"), KernelQuestion(release="4.4.0", arch="vax"))
+    assert (result.felix, result.documented, result.status) == (False, False, Status.FAIL)
 
 
 @given(st.text(), st.text() | st.none(), st.text() | st.none())

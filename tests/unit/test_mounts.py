@@ -121,5 +121,23 @@ def test_any_tangle_of_mountinfo_ends(rows: list[tuple[int, int, str]]) -> None:
     assert (stack is None) is all(point != "/sys/fs/bpf" for _, _, point in rows)
 
 
+def test_blanks_in_the_last_field_of_mountinfo_lose_nothing() -> None:
+    (entry,) = parse_mount_table(
+        "2 1 0:8 / /Docker/host rw,noatime - 9p drvfs rw,dirsync,aname=drvfs;path=C:\\Program Files\\Docker;uid=0"
+    ).entries
+    assert (entry.mount.point, entry.mount.fstype, entry.mount.source) == ("/Docker/host", "9p", "drvfs")
+
+
+def test_a_directory_of_a_file_system_is_told_from_its_root() -> None:
+    whole, part = parse_mount_table(
+        "40 30 0:26 / /a rw - cgroup2 cgroup2 rw\n41 30 0:26 /kubepods.slice/x /b rw - cgroup2 cgroup2 rw\n"
+    ).entries
+    assert whole.mount.is_whole
+    assert not part.mount.is_whole
+
+
 def test_a_very_long_line_takes_no_longer_than_its_length() -> None:
     parse_mount_table("a on /" * 200_000 + " type x (rw)\n" + "1 1 0:1 / /" + " x" * 500_000 + " - ")
+    parse_mount_table("1 1 0:0 / / rw - x " + "a" * 2_000_000 + " b c")
+    parse_mount_table("1 1 0:0 / / rw" + " a" * 1_000_000 + "\t- x y z")
+    parse_mount_table("a" * 2_000_000 + " /x ext4 rw" + ",b" * 1_000_000)

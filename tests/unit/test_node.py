@@ -114,6 +114,36 @@ def test_a_container_that_is_a_node_is_one() -> None:
     assert isinstance(kind.bpffs, Known)
 
 
+@pytest.mark.parametrize("init", ["s6-svscan", "runit", "tini", "sh"])
+def test_programs_that_also_run_ordinary_containers_make_no_node(init: str) -> None:
+    assert isinstance(facts({**CONTAINER, "init": Part(f"{init}\n")}).kind.bpffs, Unknown)
+
+
+def test_a_pod_is_no_node_whatever_its_process_1_is_called() -> None:
+    pod: dict[str, Part | None] = {
+        **CONTAINER,
+        "init": Part("init\n"),
+        "init-cgroup": Part("0::/kubepods.slice/kubepods-pod1.slice/x\n"),
+    }
+    assert isinstance(facts(pod).kind.bpffs, Unknown)
+
+
+def test_files_are_the_nodes_only_if_that_can_be_seen() -> None:
+    hidden: dict[str, Part | None] = {"mountinfo": Part(state="forbidden Permission denied")}
+    assert isinstance(facts(hidden).kind.os, Unknown)
+    assert isinstance(facts({"own-first-mount": Part("")}).kind.bpffs_fstab, Unknown)
+
+
+def test_a_system_that_cannot_be_interpreted_costs_that_fact_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    kind = facts().kind
+    assert reason(kind.os) is Reason.UNPARSABLE
+    assert isinstance(kind.bpffs, Known)
+
+
 @pytest.mark.parametrize(
     ("marks", "named", "engine"),
     [
@@ -161,15 +191,20 @@ def test_a_section_that_failed_is_never_taken_for_an_absence(name: str, state: s
 
 def test_an_absent_file_counts_as_absent_only_if_its_place_was_there() -> None:
     absent = Part(state="absent")
-    assert isinstance(facts(btf=absent).kind.vmlinux_btf, Absent)
-    assert isinstance(facts(btf=absent, sysfs=absent).kind.vmlinux_btf, Unknown)
+    without_btf = Part("CONFIG_BPF=y\n# CONFIG_DEBUG_INFO_BTF is not set\nCONFIG_FRAME_WARN=0\n")
+    assert isinstance(facts(btf=absent, config=without_btf).kind.vmlinux_btf, Absent)
+    assert isinstance(facts(btf=absent, config=without_btf, sysfs=absent).kind.vmlinux_btf, Unknown)
+    assert isinstance(facts(btf=absent, config=absent).kind.vmlinux_btf, Absent)
+    # Hidden by a mount, or made empty by one: the kernel says that it has it.
+    assert isinstance(facts(btf=absent).kind.vmlinux_btf, Unknown)
+    assert isinstance(facts(btf=Part("")).kind.vmlinux_btf, Unknown)
     assert isinstance(facts(jit_enable=absent).kind.bpf_jit_enable, Absent)
     assert isinstance(facts(jit_enable=absent, host_net=absent).kind.bpf_jit_enable, Unknown)
     assert isinstance(facts(lockdown=absent).kind.lockdown, Absent)
     unmounted = facts(lockdown=absent, lsm=absent).kind
     assert isinstance(unmounted.lockdown, Unknown)
     assert isinstance(unmounted.lsm, Unknown)
-    config = Part("CONFIG_BPF=y\n")
+    config = Part("CONFIG_BPF=y\n# CONFIG_STRIP_ASM_SYMS is not set\n")
     assert isinstance(facts(lockdown=absent, lsm=absent, config=config).kind.lockdown, Absent)
     assert reason(facts(config=absent).kind.kernel_config) is Reason.NOT_COLLECTED
 
@@ -188,6 +223,9 @@ def test_an_absent_file_counts_as_absent_only_if_its_place_was_there() -> None:
         ("config", "nothing of the kind\n", "kernel_config"),
         ("config-gz", "not gzip", "kernel_config"),
         ("version", "x" * 5000, "proc_version"),
+        ("version", "", "proc_version"),
+        ("version", "masked\n", "proc_version"),
+        ("config", "CONFIG_BPF=y\nCONFIG_BPF_SYS", "kernel_config"),
     ],
 )
 def test_what_cannot_be_read_is_unparsable(name: str, data: str, field: str) -> None:
@@ -195,7 +233,9 @@ def test_what_cannot_be_read_is_unparsable(name: str, data: str, field: str) -> 
 
 
 def test_a_zipped_configuration_is_read_if_it_is_whole() -> None:
-    whole = gzip.compress(b"# Linux/x86 6.1\nCONFIG_BPF_SYSCALL=y\n# CONFIG_CGROUP_BPF is not set\n")
+    whole = gzip.compress(
+        b"# Linux/x86 6.1\nCONFIG_BPF_SYSCALL=y\n# CONFIG_CGROUP_BPF is not set\nCONFIG_FRAME_WARN=0\n"
+    )
     expected = (("CONFIG_BPF_SYSCALL", "y"), ("CONFIG_CGROUP_BPF", "n"))
     assert value(facts({"config-gz": Part(whole)}).kind.kernel_config) == expected
     assert reason(facts({"config-gz": Part(whole[:-6])}).kind.kernel_config) is Reason.UNPARSABLE
@@ -225,10 +265,10 @@ def test_the_layout_of_cgroups(mounts: str, layout: str) -> None:
 
 def test_what_mounts_bpffs_at_boot_is_found() -> None:
     kind = facts(
-        fstab=Part("# bpf /sys/fs/bpf bpf rw 0 0\nnone\t/sys/fs/bpf/ bpf\tdefaults 0 0\n"),
+        fstab=Part("# bpf /sys/fs/bpf bpf rw 0 0\nnone\t/sys/fs/bpf/ bpf\tdefaults 0 0\nbpf /sys/fs/bpf bpf\n"),
         bpffs_units=Part("/etc/systemd/system/local-fs.target.wants/sys-fs-bpf.mount\n"),
     ).kind
-    assert value(kind.bpffs_fstab) == "none /sys/fs/bpf/ bpf defaults 0 0"
+    assert value(kind.bpffs_fstab) == ("none /sys/fs/bpf/ bpf defaults 0 0", "bpf /sys/fs/bpf bpf")
     assert value(kind.bpffs_unit) == "/etc/systemd/system/local-fs.target.wants/sys-fs-bpf.mount"
     assert isinstance(facts(fstab=Part("# bpf /sys/fs/bpf bpf rw 0 0\n")).kind.bpffs_fstab, Absent)
 

@@ -74,6 +74,11 @@ def test_a_kernel_without_bpffs_fails_whoever_would_mount_it() -> None:
     assert judged(bpffs_mounted, facts).status is Status.FAIL
 
 
+def test_a_bpffs_that_is_mounted_somewhere_shows_that_the_kernel_has_it() -> None:
+    facts = kind(bpffs=ABSENT, bpffs_elsewhere=known(("/x",)), filesystems=known(("cgroup2",)))
+    assert judged(bpffs_mounted, facts).status is Status.PASS
+
+
 def test_a_bpffs_elsewhere_is_no_bpffs_here() -> None:
     facts = kind(bpffs=ABSENT, bpffs_elsewhere=known(("/var/run/calico/bpffs",)))
     finding = judged(bpffs_mounted, facts, "v3.16", "operator")
@@ -119,14 +124,15 @@ def booted(**facts: Fact[Any]) -> dict[str, Fact[Any]]:
         (booted(systemd_version=ABSENT), "v3.16", Status.UNKNOWN),
         (booted(init=known("init")), "v3.16", Status.WARN),
         (booted(init=known("init")), "v3.32.1", Status.PASS),
-        (booted(init=known("init"), bpffs_fstab=known("bpf /sys/fs/bpf bpf rw 0 0")), "v3.16", Status.PASS),
-        (booted(init=known("init"), bpffs_fstab=known("bpf /sys/fs/bpf bpf noauto 0 0")), "v3.16", Status.WARN),
-        (booted(init=known("init"), bpffs_fstab=known("tmpfs /sys/fs/bpf tmpfs rw 0 0")), "v3.16", Status.WARN),
         (
-            booted(init=known("init"), bpffs_unit=known("/etc/systemd/system/x.wants/sys-fs-bpf.mount")),
+            booted(init=known("init"), bpffs_fstab=known(("x /sys/fs/bpf tmpfs", "x /sys/fs/bpf bpf"))),
             "v3.16",
             Status.PASS,
         ),
+        (booted(init=known("init"), bpffs_fstab=known(("bpf /sys/fs/bpf bpf rw,noauto 0 0",))), "v3.16", Status.WARN),
+        (booted(init=known("init"), bpffs_fstab=known(("tmpfs /sys/fs/bpf tmpfs rw 0 0",))), "v3.16", Status.WARN),
+        (booted(systemd_version=known(230), bpffs_unit=known("/etc/x.wants/sys-fs-bpf.mount")), "v3.16", Status.PASS),
+        (booted(init=known("init"), bpffs_unit=known("/etc/x.wants/sys-fs-bpf.mount")), "v3.16", Status.WARN),
         (booted(init=known("init"), bpffs_fstab=FORBIDDEN), "v3.16", Status.UNKNOWN),
         (booted(init=FORBIDDEN), "v3.16", Status.UNKNOWN),
         (booted(bpffs=FORBIDDEN), "v3.16", Status.UNKNOWN),

@@ -33,6 +33,9 @@ READ_ONLY = known(Place(state="missing", fstype="squashfs", read_only=True))
 A_FILE = known(Place(state="other", fstype="tmpfs", read_only=False))
 TALOS = known(OsRelease(id="talos"))
 THERE = stack("cgroup2")
+PART = known(
+    MountStack(visible=Mount(point="/run/calico/cgroup", fstype="cgroup2", source="none", is_whole=False), hidden=())
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,9 @@ THERE = stack("cgroup2")
         (grouped(calico_cgroup=stack("tmpfs", "cgroup2")), "v3.32.1", Status.FAIL),
         (grouped(calico_cgroup=stack(None, "cgroup2")), "v3.32.1", Status.FAIL),
         (grouped(calico_cgroup=THERE), "v3.16", Status.PASS),
+        (grouped(calico_cgroup=PART), "v3.22.0", Status.WARN),
+        (grouped(calico_cgroup=PART), "v3.32.1", Status.WARN),
+        (grouped(filesystems=known(("bpf",)), cgroup2_mounts=known(("/sys/fs/cgroup",))), "v3.32.1", Status.PASS),
         (grouped(calico_cgroup=FORBIDDEN), "v3.32.1", Status.UNKNOWN),
         (grouped(run_calico=FORBIDDEN), "v3.32.1", Status.UNKNOWN),
         (grouped(run_calico=READ_ONLY), "v3.26.4", Status.FAIL),

@@ -96,6 +96,9 @@ def test_an_el_kernel_without_a_tag_is_known_by_its_system() -> None:
         ("6.1.0-29-amd64", "", "v3.33", Status.UNKNOWN),
         ("6.12.0", "", "v3.33", Status.PASS),
         ("6.6.10", "Tue Jan  1 00:00:00 UTC 1980", "v3.29.3", Status.UNKNOWN),
+        ("6.6.10", "Wed Jan  1 00:00:00 UTC 2020", "v3.29.3", Status.UNKNOWN),
+        ("6.6.10", "Wed Jan 10 00:00:00 UTC 2024", "v3.29.3", Status.PASS),
+        ("6.6.10", "based on 2024-01-01 Wed Jan  7 00:00:00 UTC 2026", "v3.29.3", Status.UNKNOWN),
         ("6.12.0-1-amd64", "Debian 6.12.58-1 (2025-11-20)", "v3.29.3", Status.FAIL),
         ("6.12.0-1-amd64", "Debian 6.12.43-1 (2025-08-27)", "v3.29.3", Status.PASS),
     ],
@@ -103,6 +106,52 @@ def test_an_el_kernel_without_a_tag_is_known_by_its_system() -> None:
 def test_known_bad(release: str, built: str, version: str, status: Status) -> None:
     finding = judged(kernel_known_bad, kind(**linux(release, built=built)), version)
     assert finding.status is status, finding.message
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "status"),
+    [
+        (
+            "Linux version 6.12.57+deb13-amd64 (debian-kernel@lists.debian.org) (x86_64-linux-gnu-gcc-14 "
+            "(Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44) #1 SMP PREEMPT_DYNAMIC Debian 6.12.57-1 "
+            "(2025-11-05)",
+            "v3.30.3",
+            Status.FAIL,
+        ),
+        (
+            "Linux version 6.12.43+deb13-amd64 (debian-kernel@lists.debian.org) (x86_64-linux-gnu-gcc-14 "
+            "(Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for Debian) 2.44) #1 SMP PREEMPT_DYNAMIC Debian 6.12.43-1 "
+            "(2025-08-27)",
+            "v3.30.3",
+            Status.PASS,
+        ),
+        (
+            "Linux version 6.1.0-29-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld "
+            "(GNU Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.123-1 (2025-01-02)",
+            "v3.30.3",
+            Status.PASS,
+        ),
+        (
+            "Linux version 6.17.9-1-pve (build@proxmox) (gcc (Debian 14.2.0-19) 14.2.0, GNU ld (GNU Binutils for "
+            "Debian) 2.44) #1 SMP PREEMPT_DYNAMIC PMX 6.17.9-1 (2026-01-12T16:25Z)",
+            "v3.30.3",
+            Status.FAIL,
+        ),
+        (
+            "Linux version 6.12.60-custom (me@host) (gcc (Debian 12.2.0-14)) #1 SMP Thu Jan  2 10:00:00 UTC 2025",
+            "v3.30.3",
+            Status.FAIL,
+        ),
+        (
+            "Linux version 6.6.120 (jenkins#20@2024-05-01-host) (gcc 13) #1 SMP Wed Jan  7 10:00:00 UTC 2026",
+            "v3.30.3",
+            Status.UNKNOWN,
+        ),
+    ],
+)
+def test_known_bad_reads_the_build_and_not_the_builder(text: str, version: str, status: Status) -> None:
+    facts = kind(proc_version=known(text), kernel_release=known(text.split()[2]))
+    assert judged(kernel_known_bad, facts, version).status is status
 
 
 def test_known_bad_cannot_tell_without_a_kernel() -> None:
@@ -120,6 +169,7 @@ def test_known_bad_cannot_tell_without_a_kernel() -> None:
         ("Linux version 6 (x) #1 SMP PMX 6.17.4-2 (2026-01-15T12:00:00Z)", date(2026, 1, 15)),
         ("Linux version 6 (x) #1 SMP PREEMPT_DYNAMIC @0", None),
         ("Linux version 6 (x 2025-01-01) without a build", None),
+        ("Linux version 6 (jenkins#20@2024-05-01) (gcc) #1 SMP", None),
         ("Linux version 6 (x) #1 SMP 2025-13-45", None),
         (None, None),
     ],
@@ -245,6 +295,7 @@ def test_only_confidentiality_is_worth_a_word() -> None:
         ("riscv64", "v3.32.1", Status.FAIL),
         ("i686", "v3.32.1", Status.FAIL),
         ("pdp11", "v3.32.1", Status.UNKNOWN),
+        ("armv8l", "v3.32.1", Status.UNKNOWN),
     ],
 )
 def test_architecture(arch: str, version: str, status: Status) -> None:
@@ -267,6 +318,7 @@ def test_architecture_unseen() -> None:
         (known(1), known(2), "v3.31", Status.PASS, Severity.NOTE),
         (known(0), known(0), "v3.32.1", Status.WARN, Severity.DEGRADE),
         (known(2), known(0), "v3.32.1", Status.WARN, Severity.DEGRADE),
+        (known(-1), known(0), "v3.32.1", Status.WARN, Severity.DEGRADE),
         (ABSENT, ABSENT, "v3.32.1", Status.WARN, Severity.DEGRADE),
         (known(1), FORBIDDEN, "v3.32.1", Status.UNKNOWN, Severity.DEGRADE),
         (FORBIDDEN, known(0), "v3.32.1", Status.UNKNOWN, Severity.DEGRADE),
