@@ -184,7 +184,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
-        return " ".join("=".join(item) if isinstance(item, tuple) else str(item) for item in value)
+        return " ".join(
+            "=".join(str(part) for part in item) if isinstance(item, tuple) else _shown(item) for item in value
+        )
     return msgspec.json.encode(value).decode()
 
 

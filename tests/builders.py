@@ -77,6 +77,48 @@ HEALTHY: dict[str, Part] = {
     "jit-harden": Part("0\n", locator="/proc/sys/net/core/bpf_jit_harden"),
     "host-net": Part("", locator="/proc/sys/net/core/netdev_budget"),
     "unprivileged-bpf": Part("2\n", locator="/proc/sys/kernel/unprivileged_bpf_disabled"),
+    "net-namespace": Part("net:[4026531840]\n", locator="/proc/self/ns/net"),
+    "init-net-namespace": Part("net:[4026531840]\n", locator="/proc/1/ns/net"),
+    "link-mtus": Part(
+        "/sys/class/net/cali0123456789a/mtu:1450\n/sys/class/net/ens3/mtu:1500\n/sys/class/net/lo/mtu:65536\n",
+        locator="/sys/class/net",
+    ),
+    "link-flags": Part(
+        "/sys/class/net/cali0123456789a/flags:0x1003\n/sys/class/net/ens3/flags:0x1003\n/sys/class/net/lo/flags:0x9\n",
+        locator="/sys/class/net",
+    ),
+    "link-types": Part(
+        "/sys/class/net/cali0123456789a/type:1\n/sys/class/net/ens3/type:1\n/sys/class/net/lo/type:772\n",
+        locator="/sys/class/net",
+    ),
+    "link-events": Part("", locator="/sys/class/net"),
+    "link-parts": Part("", locator="/sys/class/net"),
+    "routes": Part("ens3\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n", locator="/proc/net/route"),
+    "routes6": Part("", locator="/proc/net/ipv6_route"),
+    "vxlans": Part("[]", locator="ip -d -j link show type vxlan"),
+    "tcp": Part(
+        "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 1 1 0 100 0 0 10 0\n"
+        "   1: 0100007F:9C40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 2 1 0 100 0 0 10 0\n",
+        locator="/proc/net/tcp",
+    ),
+    "tcp6": Part("", locator="/proc/net/tcp6"),
+    "udp": Part(
+        "  10: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000     0 0 3 2 0 0\n",
+        locator="/proc/net/udp",
+    ),
+    "udp6": Part("", locator="/proc/net/udp6"),
+    "ipvs": Part(state="absent", locator="/proc/net/ip_vs"),
+    "ip-forward": Part("1\n", locator="/proc/sys/net/ipv4/ip_forward"),
+    "rp-filter": Part(
+        "/proc/sys/net/ipv4/conf/all/rp_filter:0\n/proc/sys/net/ipv4/conf/cali0123456789a/rp_filter:1\n"
+        "/proc/sys/net/ipv4/conf/ens3/rp_filter:2\n",
+        locator="/proc/sys/net/ipv4/conf",
+    ),
+    "sysctl-files": Part("/etc/sysctl.conf:#net.ipv4.conf.all.rp_filter=1\n", locator="sysctl.conf and sysctl.d"),
+    "programs": Part("systemd\nkthreadd\nkubelet\ncontainerd\nkube-proxy\nbash\n", locator="/proc/*/comm"),
+    "ufw": Part(state="absent", locator="/etc/ufw/ufw.conf"),
+    "network-manager": Part("", locator="NetworkManager.conf"),
+    "pins": Part("", locator="/sys/fs/bpf"),
     "mountinfo": Part(MOUNTINFO, locator="/proc/1/mountinfo"),
     "run-calico": Part(state="absent", locator="/run/calico"),
     "fstab": Part("", locator="/etc/fstab"),

@@ -1,6 +1,6 @@
 """The built-in checks, in the order in which they are shown."""
 
-from ebpfcheck.checks import bpffs, cgroup, kernel
+from ebpfcheck.checks import bpffs, cgroup, kernel, network
 from ebpfcheck.model.check import Check
 
 BUILTIN: tuple[Check, ...] = (
@@ -14,4 +14,15 @@ BUILTIN: tuple[Check, ...] = (
     bpffs.bpffs_mounted,
     bpffs.bpffs_persistent,
     cgroup.cgroup2,
+    network.data_iface,
+    network.iface_topology,
+    network.vxlan_port_conflict,
+    network.port_healthz,
+    network.ipvs_residue,
+    network.bpf_residue,
+    network.docker_bridge,
+    network.firewall,
+    network.sysctl_rp_filter,
+    network.base_ip_forward,
+    network.base_networkmanager,
 )

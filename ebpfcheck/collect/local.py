@@ -1,7 +1,6 @@
 """The road to the machine that ebpfcheck runs on."""
 
 import os
-import secrets
 import selectors
 import shutil
 import subprocess
@@ -34,7 +33,7 @@ class LocalTransport:
         program = shutil.which(self._shell[0]) or shutil.which(self._shell[0], path=os.defpath)
         if program is None:
             raise CannotRunError(f"this machine has no {self._shell[0]} to run the survey with")
-        nonce = secrets.token_hex(16)
+        nonce = os.urandom(16).hex()
         with SURVEY_SCRIPT.open("rb") as script:
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own script under the system's shell

@@ -8,8 +8,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from ebpfcheck.collect.framing import SURVEY_LIMIT, Document, Section, State, read_document
+from ebpfcheck.collect import network
+from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
 from ebpfcheck.collect.mounts import MountTable, mount_holding, normal_path, parse_mount_table, visible_at
+from ebpfcheck.collect.sections import SectionReader, behind, number, one_line
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import (
@@ -24,7 +26,6 @@ from ebpfcheck.model.facts import (
     OsRelease,
     Place,
     Reason,
-    Source,
     SourceKind,
     Unknown,
 )
@@ -39,8 +40,6 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 _INIT_PROGRAMS = frozenset({"systemd", "init", "openrc-init", "machined", "k3s"})
 # gVisor shows a kernel of its own making: no compiler, no builder, a fixed date.
 _GVISOR = re.compile(r"Linux version 4\.4\.0 #1 SMP [^()]*")
-# The longest text that is taken for the content of a one-line file of /proc or /sys.
-_LINE_LIMIT = 4096
 _CONFIG_OPTION = re.compile(
     r"(?:# )?(CONFIG_(?:BPF\w*|CGROUPS|CGROUP_BPF|DEBUG_INFO_BTF|HAVE_EBPF_JIT|NETKIT|NET_CLS_ACT|NET_CLS_BPF|NET_SCHED"
     r"|NET_SCH_INGRESS|SECURITY_LOCKDOWN_LSM|VETH|VXLAN|XDP_SOCKETS|FRAME_WARN|STRIP_ASM_SYMS))"
@@ -83,88 +82,90 @@ def node_facts(survey: Survey, kind: SourceKind, sources: SourceIndex) -> tuple[
     return facts, problems
 
 
-class _Reader:
-    """Reads one document; each method gives one fact, or Unknown with the reason."""
-
-    def __init__(self, document: Document, survey: Survey, kind: SourceKind, sources: SourceIndex) -> None:
-        self._sections = document.sections
-        self._cut = survey.cut or Reason.TRUNCATED
-        self._kind = kind
-        self._sources = sources
-        self._root_hint = "; run as root to see it" if self._uid() else ""
+class _Reader(SectionReader):
+    """Reads what a node is; each method gives one fact, or Unknown with the reason."""
 
     def facts(self) -> NodeFacts:
         """Read all facts."""
-        proc_version = self._fact("version", _proc_version)
+        proc_version = self.fact("version", _proc_version)
         kernel_view = self._kernel_view(proc_version)
         file_view = self._file_view()
-        config = self._behind(kernel_view, self._kernel_config(file_view))
-        mounts = self._behind(self._process_view(), self._mount_table())
-        name = self._line("hostname")
+        network_view = network.network_view(self)
+        config = behind(kernel_view, self._kernel_config(file_view))
+        mounts = behind(self._process_view(), self._mount_table())
+        name = self.line("hostname")
         return NodeFacts(
             identity=NodeIdentity(name=name.value if isinstance(name, Known) and name.value else "unnamed"),
             kind=NodeKind(
-                proc_version=self._behind(kernel_view, proc_version),
-                kernel_release=self._behind(kernel_view, self._line("osrelease")),
-                arch=self._line("arch"),
-                os=self._behind(file_view, self._fact("os-release", _os_release)),
+                proc_version=behind(kernel_view, proc_version),
+                kernel_release=behind(kernel_view, self.line("osrelease")),
+                arch=self.line("arch"),
+                os=behind(file_view, self.fact("os-release", _os_release)),
                 container=self._container(),
-                init=self._behind(self._process_view(), self._line("init")),
-                systemd_version=self._behind(file_view, self._systemd_version()),
+                init=behind(self._process_view(), self.line("init")),
+                systemd_version=behind(file_view, self._systemd_version()),
                 kernel_config=config,
-                vmlinux_btf=self._behind(kernel_view, self._btf(config)),
-                lockdown=self._behind(kernel_view, self._lockdown(config)),
-                lsm=self._behind(kernel_view, self._lsm()),
-                selinux=self._behind(file_view, self._fact("selinux", _selinux)),
-                bpf_jit_enable=self._behind(kernel_view, self._host_net_number("jit-enable")),
-                bpf_jit_harden=self._behind(kernel_view, self._host_net_number("jit-harden")),
-                unprivileged_bpf_disabled=self._behind(kernel_view, self._fact("unprivileged-bpf", _number)),
-                filesystems=self._behind(kernel_view, self._fact("filesystems", _filesystems)),
+                vmlinux_btf=behind(kernel_view, self._btf(config)),
+                lockdown=behind(kernel_view, self._lockdown(config)),
+                lsm=behind(kernel_view, self._lsm()),
+                selinux=behind(file_view, self.fact("selinux", _selinux)),
+                bpf_jit_enable=behind(kernel_view, self._host_net_number("jit-enable")),
+                bpf_jit_harden=behind(kernel_view, self._host_net_number("jit-harden")),
+                unprivileged_bpf_disabled=behind(kernel_view, self.fact("unprivileged-bpf", number)),
+                filesystems=behind(kernel_view, self.fact("filesystems", _filesystems)),
                 bpffs=self._bpffs(mounts),
                 bpffs_elsewhere=_of(mounts, lambda table: _points(table, "bpf", {"/sys/fs/bpf"})),
-                bpffs_fstab=self._behind(file_view, self._fstab()),
-                bpffs_unit=self._behind(file_view, self._first_path("bpffs-units")),
+                bpffs_fstab=behind(file_view, self._fstab()),
+                bpffs_unit=behind(file_view, self._first_path("bpffs-units")),
                 cgroup_layout=_of(mounts, _cgroup_layout),
                 cgroup2_mounts=_of(mounts, lambda table: _points(table, "cgroup2", set())),
-                run_calico=self._behind(file_view, self._run_calico(mounts)),
+                links=behind(network_view, network.links(self)),
+                vxlans=behind(network_view, network.vxlans(self)),
+                tcp_listeners=behind(network_view, network.ports(self, "tcp", "tcp6")),
+                udp_ports=behind(network_view, network.ports(self, "udp", "udp6")),
+                ipvs_services=behind(network_view, network.ipvs_services(self)),
+                programs=behind(self._process_view(), network.programs(self)),
+                bpf_pins=behind(file_view, network.bpf_pins(self)),
+                ip_forward=behind(network_view, self.fact("ip-forward", number)),
+                rp_filter=behind(network_view, network.rp_filter(self)),
+                rp_filter_files=behind(file_view, network.setting_lines(self, "sysctl-files")),
+                ufw_enabled=behind(file_view, self.fact("ufw", lambda text: "yes" in text.lower())),
+                unmanaged_devices=behind(file_view, network.setting_lines(self, "network-manager")),
+                run_calico=behind(file_view, self._run_calico(mounts)),
                 calico_cgroup=_mounted(mounts, "/run/calico/cgroup"),
             ),
         )
 
     # Where the survey ran, and so whose files, mounts and kernel it saw.
 
-    def _uid(self) -> int | None:
-        match = re.search(r"^Uid:\s+\d+\s+(\d+)", self._text("self"), re.MULTILINE)
-        return None if match is None else int(match[1])
-
     def _where(self) -> Literal["node", "container"] | None:
         """Tell whether process 1 is a node's or a mere container's; None where neither shows."""
-        namespace, init = self._line("pid-namespace"), self._line("init")
+        namespace, init = self.line("pid-namespace"), self.line("init")
         if isinstance(namespace, Known) and namespace.value == _FIRST_PID_NAMESPACE:
             return "node"
         if not isinstance(init, Known):
             return None
-        if init.value in _INIT_PROGRAMS and "kubepods" not in self._text("init-cgroup"):
+        if init.value in _INIT_PROGRAMS and "kubepods" not in self.text("init-cgroup"):
             return "node"
         return "container" if isinstance(namespace, Known) else None
 
     def _container(self) -> Fact[str]:
         if self._where() is None:
             return self._unclear()
-        source = self._source("container-marks")
+        source = self.source("container-marks")
         if not self._in_other_pid_namespace():
             return Absent(source=source)
-        named = self._line("container")
+        named = self.line("container")
         if isinstance(named, Known) and named.value:
-            return Known(value=named.value, source=self._source("container"))
-        marks = self._text("container-marks") + self._text("init-cgroup")
+            return Known(value=named.value, source=self.source("container"))
+        marks = self.text("container-marks") + self.text("init-cgroup")
         for word, engine in (("dockerenv", "docker"), ("containerenv", "podman"), ("kubepods", "kubernetes")):
             if word in marks:
                 return Known(value=engine, source=source)
         return Known(value="unnamed", source=source)
 
     def _in_other_pid_namespace(self) -> bool:
-        namespace = self._line("pid-namespace")
+        namespace = self.line("pid-namespace")
         return isinstance(namespace, Known) and namespace.value != _FIRST_PID_NAMESPACE
 
     def _process_view(self) -> Unknown | None:
@@ -177,22 +178,22 @@ class _Reader:
     def _unclear(self) -> Unknown:
         """Why it is not known whether the survey ran on the node or in a container."""
         for name in ("pid-namespace", "init"):
-            fact = self._line(name)
+            fact = self.line(name)
             if isinstance(fact, Unknown):
                 return Unknown(reason=fact.reason, detail=f"{DOUBT_WORDS} ({fact.detail})")
         return Unknown(reason=Reason.NOT_COLLECTED, detail=DOUBT_WORDS)
 
     def _file_view(self) -> Unknown | None:
         """Why the files that were seen are not known to be the node's; None if they are."""
-        own = self._text("own-first-mount").strip()
-        of_init = self._text("mountinfo").partition("\n")[0].strip()
+        own = self.text("own-first-mount").strip()
+        of_init = self.text("mountinfo").partition("\n")[0].strip()
         if own and of_init and own != of_init:
             return Unknown(reason=Reason.NOT_COLLECTED, detail=NAMESPACE_WORDS)
         view = self._process_view()
         if view is None and not (own and of_init):
-            facts = [self._fact(name, _not_empty) for name in ("own-first-mount", "mountinfo")]
+            facts = [self.fact(name, _not_empty) for name in ("own-first-mount", "mountinfo")]
             reason = next((fact.reason for fact in facts if isinstance(fact, Unknown)), Reason.FORBIDDEN)
-            return Unknown(reason=reason, detail=f"{NAMESPACE_DOUBT}{self._root_hint}")
+            return Unknown(reason=reason, detail=f"{NAMESPACE_DOUBT}{self.root_hint}")
         return view
 
     def _kernel_view(self, proc_version: Fact[str]) -> Unknown | None:
@@ -203,125 +204,77 @@ class _Reader:
             )
         return None
 
-    @staticmethod
-    def _behind(view: Unknown | None, fact: Fact[T]) -> Fact[T]:
-        return fact if view is None else view
-
-    # Reading a section.
-
-    def _source(self, name: str) -> int:
-        section = self._sections.get(name)
-        return self._sources.add(Source(kind=self._kind, locator=section.locator if section else f"survey: {name}"))
-
-    def _text(self, name: str) -> str:
-        section = self._sections.get(name)
-        return section.data.decode("utf-8", "backslashreplace") if section and section.state is State.OK else ""
-
-    def _fact(self, name: str, convert: Callable[[str], T]) -> Fact[T]:
-        return self._bytes_fact(name, lambda data: convert(data.decode("utf-8", "backslashreplace")))
-
-    def _bytes_fact(self, name: str, convert: Callable[[bytes], T]) -> Fact[T]:
-        section = self._sections.get(name)
-        source = self._source(name)
-        if section is None:
-            return Unknown(reason=self._cut, detail="the survey ended before it", source=source)
-        if section.state is State.OK:
-            try:
-                return Known(value=convert(section.data), source=source)
-            except ValueError as error:
-                return Unknown(reason=Reason.UNPARSABLE, detail=f"{section.locator}: {error}", source=source)
-        return self._missing(section, source)
-
-    def _missing(self, section: Section, source: int) -> Absent | Unknown:
-        if section.state is State.ABSENT:
-            return Absent(source=source)
-        if section.state is State.FORBIDDEN:
-            detail = f"{section.locator}: {section.words}{self._root_hint}"
-            return Unknown(reason=Reason.FORBIDDEN, detail=detail, source=source)
-        if section.state is State.NO_TOOL:
-            detail = f"{section.locator}: there is no {section.words} to read it with"
-            return Unknown(reason=Reason.TOOL_MISSING, detail=detail, source=source)
-        reason = self._cut if section.state is State.TRUNCATED else Reason.NOT_COLLECTED
-        return Unknown(reason=reason, detail=f"{section.locator}: {section.words}", source=source)
-
-    def _line(self, name: str) -> Fact[str]:
-        return self._fact(name, _one_line)
-
     # Facts that take more than one section.
 
     def _kernel_config(self, file_view: Unknown | None) -> Fact[tuple[tuple[str, str], ...]]:
         if "config-gz" in self._sections:
-            return self._bytes_fact("config-gz", _gzipped_config)
-        fact = self._fact("config", _config)
+            return self.bytes_fact("config-gz", _gzipped_config)
+        fact = self.fact("config", _config)
         if isinstance(fact, Absent):
             return Unknown(
                 reason=Reason.NOT_COLLECTED,
                 detail="neither /proc/config.gz nor a configuration file of the running kernel is there",
                 source=fact.source,
             )
-        return self._behind(file_view, fact)
+        return behind(file_view, fact)
 
     def _btf(self, config: Fact[tuple[tuple[str, str], ...]]) -> Fact[bool]:
-        fact = self._fact("btf", lambda text: "content" in text.split())
+        fact = self.fact("btf", lambda text: "content" in text.split())
         if isinstance(fact, Unknown) or (isinstance(fact, Known) and fact.value):
             return fact
-        if self._state("sysfs") is not State.OK:
+        if self.state("sysfs") is not State.OK:
             return Unknown(reason=Reason.NOT_COLLECTED, detail="/sys/kernel is not there to look in")
         if isinstance(config, Known) and dict(config.value).get("CONFIG_DEBUG_INFO_BTF") == "y":
             detail = "/sys/kernel/btf/vmlinux is not there, or empty, although the kernel was built with BTF"
             return Unknown(reason=Reason.NOT_COLLECTED, detail=detail, source=fact.source)
         return fact
 
-    def _state(self, name: str) -> State | None:
-        section = self._sections.get(name)
-        return section.state if section else None
-
     def _lockdown(self, config: Fact[tuple[tuple[str, str], ...]]) -> Fact[str]:
-        fact = self._fact("lockdown", _chosen)
-        if not isinstance(fact, Absent) or self._state("lsm") is State.OK:
+        fact = self.fact("lockdown", _chosen)
+        if not isinstance(fact, Absent) or self.state("lsm") is State.OK:
             return fact
         if isinstance(config, Known) and dict(config.value).get("CONFIG_SECURITY_LOCKDOWN_LSM", "n") == "n":
             return Absent(source=config.source)
         return Unknown(reason=Reason.NOT_COLLECTED, detail="securityfs is not mounted", source=fact.source)
 
     def _lsm(self) -> Fact[tuple[str, ...]]:
-        fact = self._fact("lsm", lambda text: tuple(_one_line(text).split(",")))
+        fact = self.fact("lsm", lambda text: tuple(one_line(text).split(",")))
         if isinstance(fact, Absent):
             return Unknown(reason=Reason.NOT_COLLECTED, detail="securityfs is not mounted", source=fact.source)
         return fact
 
     def _host_net_number(self, name: str) -> Fact[int]:
-        fact = self._fact(name, _number)
-        if isinstance(fact, Absent) and self._state("host-net") is not State.OK:
+        fact = self.fact(name, number)
+        if isinstance(fact, Absent) and self.state("host-net") is not State.OK:
             detail = "the survey ran in another network namespace than the node's, which does not show this setting"
             return Unknown(reason=Reason.NOT_COLLECTED, detail=detail, source=fact.source)
         return fact
 
     def _systemd_version(self) -> Fact[int]:
-        fact = self._fact("systemd", lambda text: [int(number) for number in _SYSTEMD_LIBRARY.findall(text)])
+        fact = self.fact("systemd", lambda text: [int(number) for number in _SYSTEMD_LIBRARY.findall(text)])
         if not isinstance(fact, Known):
             return fact
         return Known(value=max(fact.value), source=fact.source) if fact.value else Absent(source=fact.source)
 
     def _first_path(self, name: str) -> Fact[str]:
-        fact = self._fact(name, lambda text: text.split("\n")[0])
+        fact = self.fact(name, lambda text: text.split("\n")[0])
         return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
 
     def _fstab(self) -> Fact[tuple[str, ...]]:
-        fact = self._fact("fstab", _fstab_lines)
+        fact = self.fact("fstab", _fstab_lines)
         return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
 
     def _mount_table(self) -> Fact[MountTable]:
-        fact = self._fact("mountinfo", _mount_table)
+        fact = self.fact("mountinfo", _mount_table)
         if not isinstance(fact, Unknown) and not isinstance(fact, Absent):
             return fact
-        detail = fact.detail if isinstance(fact, Unknown) else "/proc/1 is hidden" + self._root_hint
+        detail = fact.detail if isinstance(fact, Unknown) else "/proc/1 is hidden" + self.root_hint
         reason = fact.reason if isinstance(fact, Unknown) else Reason.FORBIDDEN
         return Unknown(reason=reason, detail=detail, source=fact.source)
 
     def _bpffs(self, mounts: Fact[MountTable]) -> Fact[MountStack]:
         fact = _mounted(mounts, "/sys/fs/bpf")
-        own = self._text("own-mountinfo")
+        own = self.text("own-mountinfo")
         if not isinstance(fact, Unknown) or not own:
             return fact
         # Only a hint: it is process 1 whose mounts count.
@@ -336,14 +289,14 @@ class _Reader:
         mount = mount_holding(mounts.value, "/run/calico")
         if mount is None:
             return Unknown(reason=Reason.UNPARSABLE, detail="the mount table has no root", source=mounts.source)
-        kind = self._fact("run-calico", lambda text: "directory" in text.split())
+        kind = self.fact("run-calico", lambda text: "directory" in text.split())
         if isinstance(kind, Unknown):
             return kind
         state: Literal["directory", "missing", "other"] = "missing"
         if isinstance(kind, Known):
             state = "directory" if kind.value else "other"
         return Known(
-            value=Place(state=state, fstype=mount.fstype, read_only=mount.read_only), source=self._source("run-calico")
+            value=Place(state=state, fstype=mount.fstype, read_only=mount.read_only), source=self.source("run-calico")
         )
 
 
@@ -385,12 +338,6 @@ def _cgroup_layout(table: MountTable) -> Literal["unified", "hybrid", "legacy", 
     return "none"
 
 
-def _one_line(text: str) -> str:
-    if len(text) > _LINE_LIMIT:
-        raise ValueError(f"it is longer than {_LINE_LIMIT} characters")
-    return text.strip()
-
-
 def _not_empty(text: str) -> str:
     if not text.strip():
         raise ValueError("it is empty")
@@ -398,28 +345,21 @@ def _not_empty(text: str) -> str:
 
 
 def _proc_version(text: str) -> str:
-    line = _one_line(text)
+    line = one_line(text)
     if not line.startswith("Linux version "):
         raise ValueError("it does not begin with 'Linux version'")
     return line
 
 
-def _number(text: str) -> int:
-    line = _one_line(text)
-    if not re.fullmatch(r"-?\d{1,18}", line, re.ASCII):
-        raise ValueError(f"{line[:40]!r} is not a number")
-    return int(line)
-
-
 def _chosen(text: str) -> str:
-    match = re.search(r"\[(\w+)\]", _one_line(text), re.ASCII)
+    match = re.search(r"\[(\w+)\]", one_line(text), re.ASCII)
     if match is None:
         raise ValueError("no choice is marked")
     return match[1]
 
 
 def _selinux(text: str) -> Literal["enforcing", "permissive"]:
-    return "enforcing" if _number(text) else "permissive"
+    return "enforcing" if number(text) else "permissive"
 
 
 def _filesystems(text: str) -> tuple[str, ...]:

@@ -124,6 +124,39 @@ wanted_units() {
     if [ -n "$blind" ]; then end forbidden "$blind may not be searched"; else end ok; fi
 }
 
+# NAME LOCATOR TOOL ARGUMENT...: what a tool prints, where there is one that knows these arguments.
+tool() {
+    begin "$1" "$2"
+    shift 2
+    if ! has "$1"; then
+        end no-tool "$1"
+    elif "$@" 2>/dev/null </dev/null; then
+        end ok
+    else
+        end failed "$1 does not know how, or refused"
+    fi
+}
+
+# NAME LOCATOR PATTERN PATH...: the lines of many files that match, each after "PATH:"; a file that is not there does
+# not count, one that may not be read makes the whole forbidden.
+listing() {
+    begin "$1" "$2"
+    pattern=$3
+    shift 3
+    blind=
+    for path; do
+        if [ -e "$path" ] && [ ! -r "$path" ]; then blind=$path; fi
+    done
+    if [ -n "$blind" ]; then
+        end forbidden "$blind may not be read"
+    elif ! has grep; then
+        end no-tool grep
+    else
+        grep -H -e "$pattern" "$@" 2>/dev/null </dev/null
+        end ok
+    fi
+}
+
 # Where and as whom this runs.
 lines self /proc/self/status '/^(Uid|NSpid|CapEff|Seccomp):/p'
 link pid-namespace /proc/self/ns/pid
@@ -197,6 +230,52 @@ file unprivileged-bpf /proc/sys/kernel/unprivileged_bpf_disabled
 file mountinfo /proc/1/mountinfo
 if ! cat /proc/1/mountinfo >/dev/null 2>&1 </dev/null; then file own-mountinfo /proc/self/mountinfo; fi
 kind run-calico /run/calico
+# The network, as the network namespace shows it that this runs in.
+link net-namespace /proc/self/ns/net
+link init-net-namespace /proc/1/ns/net
+if [ -d /sys/class/net ]; then
+    listing link-mtus /sys/class/net '' /sys/class/net/*/mtu
+    listing link-flags /sys/class/net '' /sys/class/net/*/flags
+    listing link-types /sys/class/net '' /sys/class/net/*/type
+    listing link-events /sys/class/net DEVTYPE= /sys/class/net/*/uevent
+    which_of link-parts /sys/class/net /sys/class/net/*/lower_* /sys/class/net/*/bonding /sys/class/net/*/bridge \
+        /sys/class/net/*/tun_flags /sys/class/net/*/wireless
+fi
+lines routes /proc/net/route '/^[^[:space:]]+[[:space:]]00000000[[:space:]]/p'
+lines routes6 /proc/net/ipv6_route '/^0{32} 00 /p'
+tool vxlans 'ip -d -j link show type vxlan' ip -d -j link show type vxlan
+for path in /run/netns/* /var/run/netns/*; do
+    case $path in
+    */cni-* | '/run/netns/*' | /var/run/*) ;;
+    *) tool "vxlans-in:${path##*/}" "ip -n ${path##*/} link" ip -n "${path##*/}" -d -j link show type vxlan ;;
+    esac
+done
+lines tcp /proc/net/tcp '/: .* 0A /p'
+lines tcp6 /proc/net/tcp6 '/: .* 0A /p'
+lines udp /proc/net/udp '/^ *[0-9]+: /p'
+lines udp6 /proc/net/udp6 '/^ *[0-9]+: /p'
+lines ipvs /proc/net/ip_vs '4,5p'
+file ip-forward /proc/sys/net/ipv4/ip_forward
+listing rp-filter /proc/sys/net/ipv4/conf '' /proc/sys/net/ipv4/conf/*/rp_filter
+listing sysctl-files 'sysctl.conf and sysctl.d' rp_filter /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
+    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf
+begin programs '/proc/*/comm'
+cat /proc/[0-9]*/comm 2>/dev/null </dev/null
+end ok
+lines ufw /etc/ufw/ufw.conf '/^ENABLED=/p'
+listing network-manager NetworkManager.conf unmanaged-devices /etc/NetworkManager/NetworkManager.conf \
+    /etc/NetworkManager/conf.d/*.conf /run/NetworkManager/conf.d/*.conf /usr/lib/NetworkManager/conf.d/*.conf
+begin pins /sys/fs/bpf
+if [ ! -d /sys/fs/bpf ]; then
+    end_missing /sys/fs/bpf
+elif ! has find; then
+    end no-tool find
+elif find /sys/fs/bpf -xdev -mindepth 1 -maxdepth 4 2>/dev/null </dev/null; then
+    end ok
+else
+    end forbidden 'it may not be searched'
+fi
+
 lines fstab /etc/fstab '\#/sys/fs/bpf#p'
 wanted_units bpffs-units sys-fs-bpf.mount
 which_of systemd 'libsystemd-shared-*.so' /usr/lib/systemd/libsystemd-shared-*.so /lib/systemd/libsystemd-shared-*.so \

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ebpfcheck.knowledge.types import KernelTables, Knowledge, NodeTables, Releases
+from ebpfcheck.knowledge.types import KernelTables, Knowledge, NetworkTables, NodeTables, Releases
 
 T = TypeVar("T")
 
@@ -18,6 +18,7 @@ def load_knowledge() -> Knowledge:
         releases=_read("releases.toml", Releases),
         kernel=_read("kernel.toml", KernelTables),
         node=_read("node.toml", NodeTables),
+        network=_read("network.toml", NetworkTables),
     )
 
 

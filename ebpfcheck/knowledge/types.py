@@ -183,6 +183,61 @@ class Lockdown(Table, frozen=True, kw_only=True):
     source: str
 
 
+class Pattern(Table, frozen=True, kw_only=True):
+    """A default of bpfDataIfacePattern."""
+
+    releases: str
+    regex: str
+
+
+class DataIface(Table, frozen=True, kw_only=True):
+    """Which interfaces Felix attaches to."""
+
+    own_devices_added_from: str
+    members_left_alone_from: str
+    source: str
+    pattern: tuple[Pattern, ...]
+
+
+class VxlanPort(Table, frozen=True, kw_only=True):
+    """How vxlan.calico takes its UDP port."""
+
+    flow_based: str
+    port: int
+    own_devices: tuple[str, ...]
+    source: str
+
+
+class Healthz(Table, frozen=True, kw_only=True):
+    """kube-proxy's health port."""
+
+    served: str
+    port: int
+    kube_proxies: tuple[str, ...]
+    source: str
+
+
+class Ipvs(Table, frozen=True, kw_only=True):
+    """What kube-proxy leaves behind in IPVS mode."""
+
+    device: str
+    source: str
+
+
+class RpFilter(Table, frozen=True, kw_only=True):
+    """Reverse path filtering."""
+
+    source: str
+
+
+class Docker(Table, frozen=True, kw_only=True):
+    """Docker's bridge beside Calico."""
+
+    tracked_from: str
+    bridge: str
+    source: str
+
+
 class Releases(Table, frozen=True, kw_only=True):
     """The Calico releases that the tables cover."""
 
@@ -218,6 +273,17 @@ class NodeTables(Table, frozen=True, kw_only=True):
     lockdown: Lockdown
 
 
+class NetworkTables(Table, frozen=True, kw_only=True):
+    """network.toml."""
+
+    data_iface: DataIface
+    vxlan: VxlanPort
+    healthz: Healthz
+    ipvs: Ipvs
+    rp_filter: RpFilter
+    docker: Docker
+
+
 class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     """A known bug that the target release has, or (`certain` false) has at some of its patches."""
 
@@ -226,7 +292,10 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the knowledge holds for one Calico release; None and several mounters mean that the patch decides."""
+    """What of the knowledge holds for one Calico release.
+
+    None, and several mounters or patterns, mean that the patch decides.
+    """
 
     version: CalicoVersion
     gate: Gate
@@ -249,6 +318,13 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_path_variable: bool | None
     cgroup_path_setting: bool | None
     cgroup2: Cgroup2
+    data_iface_patterns: tuple[str, ...]
+    own_devices_added: bool
+    members_left_alone: bool
+    flow_based_vxlan: bool
+    serves_healthz: bool | None
+    tracks_docker: bool
+    network: NetworkTables
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,6 +333,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     releases: Releases
     kernel: KernelTables
     node: NodeTables
+    network: NetworkTables
 
     def covers(self, version: CalicoVersion) -> bool:
         """Whether the tables say anything of a release."""
@@ -274,7 +351,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
 
     def at(self, version: CalicoVersion) -> Release:
         """Return what holds for a release; the caller has made sure that the tables cover it."""
-        kernel, node = self.kernel, self.node
+        kernel, node, network = self.kernel, self.node, self.network
         return Release(
             version=version,
             gate=_one(kernel.gate, version),
@@ -302,6 +379,15 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             cgroup_path_variable=version.within(node.cgroup2.path_variable),
             cgroup_path_setting=version.within(node.cgroup2.path_setting),
             cgroup2=node.cgroup2,
+            data_iface_patterns=tuple(
+                entry.regex for entry in network.data_iface.pattern if version.within(entry.releases) is not False
+            ),
+            own_devices_added=version.within(network.data_iface.own_devices_added_from) is True,
+            members_left_alone=version.within(network.data_iface.members_left_alone_from) is True,
+            flow_based_vxlan=version.within(network.vxlan.flow_based) is True,
+            serves_healthz=version.within(network.healthz.served),
+            tracks_docker=version.within(network.docker.tracked_from) is True,
+            network=network,
         )
 
 

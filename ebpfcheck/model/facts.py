@@ -105,6 +105,31 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
 
 
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """A network interface of the node's own, those of pods left out."""
+
+    name: str
+    kind: str
+    """ethernet, bond, bridge, vlan, vxlan, wireguard, tun, tunnel (no Ethernet header), or what the kernel calls it."""
+    mtu: int
+    is_up: bool
+    has_default_route: bool = False
+    lower: tuple[str, ...] = ()
+    """The interfaces that a bond, bridge or VLAN is made of."""
+
+
+class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A VXLAN device and the UDP port that it takes while it is up."""
+
+    name: str
+    port: int
+    is_up: bool
+    takes_all_vnis: bool
+    """Whether it is flow-based ("external")."""
+    namespace: str = ""
+    """The named network namespace that it lives in; empty for the node's own."""
+
+
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """What differs on every node."""
 
@@ -155,6 +180,28 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """What is at /sys/fs/cgroup: cgroup2 alone, v1 with cgroup2 beside it, v1 alone, nothing."""
     cgroup2_mounts: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Mount points of type cgroup2."""
+    links: Fact[tuple[Link, ...]] = NOT_COLLECTED
+    vxlans: Fact[tuple[Vxlan, ...]] = NOT_COLLECTED
+    """VXLAN devices, also of other named network namespaces than those of pods."""
+    tcp_listeners: Fact[tuple[int, ...]] = NOT_COLLECTED
+    """TCP ports below the ephemeral ones that something listens on."""
+    udp_ports: Fact[tuple[int, ...]] = NOT_COLLECTED
+    """UDP ports below the ephemeral ones that are taken."""
+    ipvs_services: Fact[bool] = NOT_COLLECTED
+    """Whether IPVS has virtual services; Absent where the kernel has no IPVS loaded."""
+    programs: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Those running programs that concern Services, other dataplanes, containers or firewalls."""
+    bpf_pins: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Who has pinned something in bpffs: calico, cilium, other; Absent where nothing is."""
+    ip_forward: Fact[int] = NOT_COLLECTED
+    rp_filter: Fact[tuple[tuple[str, int], ...]] = NOT_COLLECTED
+    """Reverse path filtering in force by interface, those of pods left out, `all` and `default` included."""
+    rp_filter_files: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Lines about rp_filter in sysctl's files, each with the file's path."""
+    ufw_enabled: Fact[bool] = NOT_COLLECTED
+    """Whether ufw is configured to start; Absent where it is not installed."""
+    unmanaged_devices: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Lines of NetworkManager's configuration that tell it to leave devices alone."""
     run_calico: Fact[Place] = NOT_COLLECTED
     """/run/calico, which may be missing as long as it can be made."""
     calico_cgroup: Fact[MountStack] = NOT_COLLECTED

@@ -1,0 +1,260 @@
+"""Turns what the survey printed of the network into facts: links, routes, ports, settings."""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from ebpfcheck.collect.framing import State
+from ebpfcheck.collect.sections import SectionReader
+from ebpfcheck.model.facts import Absent, Fact, Known, Link, Reason, Unknown, Vxlan
+
+# The kernel's constant inode number of the first network namespace (since 6.18).
+_FIRST_NET_NAMESPACE = "net:[4026531833]"
+OTHER_NAMESPACE = "the survey ran in another network namespace than the node's"
+
+# The first port that Linux hands out by itself; ports from here on differ on every node.
+_FIRST_EPHEMERAL = 32768
+# Interfaces of pods differ on every node and say nothing of it.
+_POD_LINK = re.compile(r"(?:cali|veth|lxc|tap)[0-9a-f]")
+_SYS_LINE = re.compile(r"/sys/class/net/([^/]+)/\w+:(.*)")
+_PART = re.compile(r"/sys/class/net/([^/]+)/(.+)")
+_RP_FILTER = re.compile(r"/proc/sys/net/ipv4/conf/([^/]+)/rp_filter:(\d{1,3})", re.ASCII)
+_PORT = re.compile(r"\s*\d+: [0-9A-F]+:([0-9A-F]{4}) ", re.ASCII)
+_ETHERNET, _LOOPBACK = 1, 772
+_FLAG_UP = 1
+
+_PROGRAMS = frozenset(
+    {
+        "kube-proxy", "k3s", "kubelite", "rke2", "kubelet", "cilium-agent", "dockerd", "containerd", "firewalld",
+        "NetworkManager", "calico-node", "flanneld",
+    }
+)  # fmt: skip
+
+
+def network_view(reader: SectionReader) -> Unknown | None:
+    """Return why the network that was seen is not known to be the node's; None if it is process 1's own."""
+    own, of_init = reader.line("net-namespace"), reader.line("init-net-namespace")
+    if isinstance(own, Known) and isinstance(of_init, Known):
+        same = own.value == of_init.value
+        return None if same else Unknown(reason=Reason.NOT_COLLECTED, detail=OTHER_NAMESPACE)
+    if isinstance(own, Known) and own.value == _FIRST_NET_NAMESPACE:
+        return None
+    # Only the first network namespace has it.
+    if reader.state("host-net") is State.OK:
+        return None
+    if isinstance(own, Unknown):
+        return Unknown(reason=own.reason, detail=f"whether {OTHER_NAMESPACE} could not be told")
+    return Unknown(reason=Reason.NOT_COLLECTED, detail=OTHER_NAMESPACE)
+
+
+def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
+    """Return the node's own interfaces, in the order of their names."""
+    mtus = reader.fact("link-mtus", _numbers)
+    flags, types = reader.fact("link-flags", _numbers), reader.fact("link-types", _numbers)
+    events, pieces = reader.fact("link-events", _events), reader.fact("link-parts", _pieces)
+    routes = reader.fact("routes", _route_devices), reader.fact("routes6", _route6_devices)
+    for fact in (mtus, flags, types, events, pieces, *routes):
+        if isinstance(fact, Unknown):
+            return fact
+    if not (
+        isinstance(mtus, Known)
+        and isinstance(flags, Known)
+        and isinstance(types, Known)
+        and isinstance(events, Known)
+        and isinstance(pieces, Known)
+    ):
+        return Unknown(reason=Reason.NOT_COLLECTED, detail="/sys/class/net is not there to look in")
+    default = {device for fact in routes if isinstance(fact, Known) for device in fact.value}
+    found = tuple(
+        Link(
+            name=name,
+            kind=_kind(types.value.get(name, 0), events.value.get(name, ""), pieces.value.get(name, ())),
+            mtu=mtu,
+            is_up=bool(flags.value.get(name, 0) & _FLAG_UP),
+            has_default_route=name in default,
+            lower=tuple(
+                sorted(
+                    piece.removeprefix("lower_") for piece in pieces.value.get(name, ()) if piece.startswith("lower_")
+                )
+            ),
+        )
+        for name, mtu in sorted(mtus.value.items())
+        if not _POD_LINK.match(name) and types.value.get(name) != _LOOPBACK
+    )
+    return Known(value=found, source=mtus.source)
+
+
+def vxlans(reader: SectionReader) -> Fact[tuple[Vxlan, ...]]:
+    """Return the VXLAN devices; Unknown if one of the namespaces could not be looked at."""
+    own = reader.fact("vxlans", lambda text: _vxlans(text, ""))
+    if not isinstance(own, Known):
+        return own
+    found = list(own.value)
+    for name in reader.names("vxlans-in:"):
+        namespace = name.partition(":")[2]
+        other = reader.fact(name, lambda text, namespace=namespace: _vxlans(text, namespace))  # type: ignore[misc]
+        if isinstance(other, Unknown):
+            return other
+        found.extend(other.value if isinstance(other, Known) else ())
+    return Known(value=tuple(sorted(found, key=lambda device: (device.namespace, device.name))), source=own.source)
+
+
+def ports(reader: SectionReader, *names: str) -> Fact[tuple[int, ...]]:
+    """Return the ports that the tables of those names list, the ephemeral ones left out."""
+    facts = [reader.fact(name, _ports) for name in names]
+    known = [fact for fact in facts if isinstance(fact, Known)]
+    for fact in facts:
+        if isinstance(fact, Unknown):
+            return fact
+    if not known:
+        return Absent(source=reader.source(names[0]))
+    return Known(value=tuple(sorted(set().union(*(fact.value for fact in known)))), source=known[0].source)
+
+
+def programs(reader: SectionReader) -> Fact[tuple[str, ...]]:
+    """Return those of the known programs that run; Unknown where other users' processes are hidden."""
+    fact = reader.fact("programs", lambda text: set(text.split("\n")))
+    if not isinstance(fact, Known):
+        return fact
+    init = reader.line("init")
+    if not isinstance(init, Known):
+        reason = init.reason if isinstance(init, Unknown) else Reason.FORBIDDEN
+        return Unknown(reason=reason, detail="process 1 is hidden, and with it others may be", source=fact.source)
+    return Known(value=tuple(sorted(_PROGRAMS & fact.value)), source=fact.source)
+
+
+def ipvs_services(reader: SectionReader) -> Fact[bool]:
+    """Return whether IPVS has virtual services."""
+    return reader.fact("ipvs", lambda text: bool(text.strip()))
+
+
+def bpf_pins(reader: SectionReader) -> Fact[tuple[str, ...]]:
+    """Return who has pinned something in bpffs."""
+    fact = reader.fact("pins", _owners)
+    return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
+
+
+def rp_filter(reader: SectionReader) -> Fact[tuple[tuple[str, int], ...]]:
+    """Return reverse path filtering by interface."""
+    return reader.fact(
+        "rp-filter",
+        lambda text: tuple(
+            sorted((match[1], int(match[2])) for match in _RP_FILTER.finditer(text) if not _POD_LINK.match(match[1]))
+        ),
+    )
+
+
+def setting_lines(reader: SectionReader, name: str) -> Fact[tuple[str, ...]]:
+    """Return the lines of a listing that are no comments, as PATH: LINE."""
+    return reader.fact(name, lambda text: tuple(_settings(text.split("\n"))))
+
+
+def _numbers(text: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for match in _SYS_LINE.finditer(text):
+        try:
+            found[match[1]] = int(match[2].strip(), 0)
+        except ValueError:
+            continue
+    if text.strip() and not found:
+        raise ValueError("none of its lines can be read")
+    return found
+
+
+def _events(text: str) -> dict[str, str]:
+    """Return the kind that each interface gives itself (DEVTYPE)."""
+    return {match[1]: match[2].strip().removeprefix("DEVTYPE=") for match in _SYS_LINE.finditer(text)}
+
+
+def _pieces(text: str) -> dict[str, tuple[str, ...]]:
+    pieces: dict[str, list[str]] = {}
+    for line in text.split("\n"):
+        match = _PART.fullmatch(line)
+        if match is not None:
+            pieces.setdefault(match[1], []).append(match[2])
+    return {name: tuple(of_link) for name, of_link in pieces.items()}
+
+
+def _kind(hardware: int, event: str, pieces: Iterable[str]) -> str:
+    named = set(pieces)
+    for piece, kind in (("bonding", "bond"), ("bridge", "bridge"), ("tun_flags", "tun")):
+        if piece in named:
+            return kind
+    if event:
+        return event
+    return "ethernet" if hardware == _ETHERNET else "tunnel"
+
+
+def _route_devices(text: str) -> tuple[str, ...]:
+    """Return the devices of default routes: destination and mask are zero."""
+    rows = [line.split() for line in text.split("\n")]
+    return tuple(row[0] for row in rows if len(row) >= 8 and row[1] == row[7] == "0" * 8)
+
+
+def _route6_devices(text: str) -> tuple[str, ...]:
+    """Return the devices of IPv6 default routes; the kernel's own one that rejects is on lo."""
+    rows = [line.split() for line in text.split("\n")]
+    return tuple(row[9] for row in rows if len(row) >= 10 and row[9] != "lo")
+
+
+def _ports(text: str) -> frozenset[int]:
+    found = {int(match[1], 16) for line in text.split("\n") if (match := _PORT.match(line))}
+    return frozenset(port for port in found if port < _FIRST_EPHEMERAL)
+
+
+class _VxlanData(msgspec.Struct):
+    port: int = 0
+    external: bool = False
+
+
+class _LinkInfo(msgspec.Struct):
+    info_data: _VxlanData = msgspec.field(default_factory=_VxlanData)
+
+
+class _Device(msgspec.Struct):
+    ifname: str = ""
+    flags: tuple[str, ...] = ()
+    linkinfo: _LinkInfo = msgspec.field(default_factory=_LinkInfo)
+
+
+def _vxlans(text: str, namespace: str) -> tuple[Vxlan, ...]:
+    try:
+        # With no device at all some versions print nothing, others an empty list.
+        devices = msgspec.json.decode(text.strip() or "[]", type=list[_Device])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"it is not what ip prints ({error})") from error
+    return tuple(
+        Vxlan(
+            name=device.ifname,
+            port=device.linkinfo.info_data.port,
+            is_up="UP" in device.flags,
+            takes_all_vnis=device.linkinfo.info_data.external,
+            namespace=namespace,
+        )
+        for device in devices
+        if device.ifname
+    )
+
+
+def _owners(text: str) -> tuple[str, ...]:
+    owners: set[str] = set()
+    for path in text.split("\n"):
+        below = path.removeprefix("/sys/fs/bpf/") if path.startswith("/sys/fs/bpf/") else ""
+        if not below or below in ("tc", "tc/globals", "xdp", "ip", "tcx"):
+            continue
+        name = below.rpartition("/")[2]
+        if below.startswith("calico") or name.startswith(("cali_", "calico")):
+            owners.add("calico")
+        elif below.startswith("cilium") or name.startswith("cilium"):
+            owners.add("cilium")
+        elif not below.startswith("tc/") or name.startswith("map"):
+            owners.add("other")
+    return tuple(sorted(owners))
+
+
+def _settings(lines: Iterable[str]) -> Iterable[str]:
+    for line in lines:
+        path, sign, setting = line.partition(":")
+        if sign and setting.strip() and not setting.lstrip().startswith(("#", ";")):
+            yield f"{path}: {setting.strip()}"
