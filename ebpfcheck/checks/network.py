@@ -1,6 +1,8 @@
 """The network of a node: the interfaces that Felix attaches to, ports that it needs, what others left behind."""
 
+import json
 import re
+import shlex
 
 from ebpfcheck.model.check import Given, Outcome, check, fail, optional, passed, required, settled, unknown, warn
 from ebpfcheck.model.facts import Absent, Known, Link, NodeKind, Reason, Unknown
@@ -45,6 +47,19 @@ def data_iface(given: Given) -> Outcome:
         )
     names = ", ".join(excerpt(link.name, 20) for link in carriers)
     missed = tuple(link.name for link in carriers if not re.search(patterns[0], link.name))
+    covers = _covers(given, carriers)
+    if not missed and covers:
+        return unknown(
+            "covered",
+            f"Felix {calico} attaches to the topmost interface that its pattern matches: to {covers}, which leaves "
+            "what lies below with less. Whether that carries all of the node's traffic cannot be told.",
+            reason=Reason.UNSUPPORTED,
+            observed=names,
+            required=needed,
+            remediation=Remediation(
+                text="Set bpfDataIfacePattern to match the interface with the default route alone."
+            ),
+        )
     if not missed:
         return passed("matched", f"Felix {calico} attaches to {names} by default.", observed=names, required=needed)
     some = len(patterns) > 1 and all(re.search(patterns[-1], name) for name in missed)
@@ -62,11 +77,25 @@ def data_iface(given: Given) -> Outcome:
         remediation=Remediation(
             text="Set this pattern before eBPF mode is enabled (run it from where kubectl works).",
             commands=(
-                "kubectl patch felixconfiguration default --type merge "
-                f'-p \'{{"spec":{{"bpfDataIfacePattern":"{setting.replace(chr(92), chr(92) * 2)}"}}}}\'',
+                "kubectl patch felixconfiguration default --type merge -p "
+                + shlex.quote(json.dumps({"spec": {"bpfDataIfacePattern": setting}})),
             ),
         ),
     )
+
+
+def _covers(given: Given, carriers: tuple[Link, ...]) -> str:
+    """Name the interfaces on top of those with default routes that Felix prefers to them; "" if there is none."""
+    if not given.release.members_left_alone:
+        return ""
+    pattern = given.release.data_iface_patterns[-1]
+    below = {link.name for link in carriers}
+    tops = [
+        link.name
+        for link in given[_LINKS]
+        if link.kind != "bridge" and below & set(link.lower) and re.search(pattern, link.name)
+    ]
+    return excerpt(", ".join(tops), 120)
 
 
 @check(
@@ -85,7 +114,8 @@ def iface_topology(given: Given) -> Outcome:
     for master in links:
         if master.kind not in ("bond", "bridge", "vlan", "team"):
             continue
-        if master.kind != "bridge" and given.release.members_left_alone:
+        is_preferred = given.release.members_left_alone and re.search(pattern, master.name)
+        if master.kind != "bridge" and is_preferred:
             continue
         members += [f"{member} of {master.kind} {master.name}" for member in master.lower if re.search(pattern, member)]
     if not members:
@@ -105,6 +135,7 @@ def iface_topology(given: Given) -> Outcome:
 
 _VXLANS = required(NodeKind.vxlans)
 _BTF = optional(NodeKind.vmlinux_btf)
+_UDP = optional(NodeKind.udp_ports)
 
 
 @check(
@@ -112,26 +143,26 @@ _BTF = optional(NodeKind.vmlinux_btf)
     title="UDP port of VXLAN",
     category="network",
     severity=lambda release: Severity.BLOCKER if release.flow_based_vxlan else None,
-    needs=(_VXLANS, _BTF),
+    needs=(_VXLANS, _BTF, _UDP),
 )
 def vxlan_port_conflict(given: Given) -> Outcome:
     """Whether another VXLAN device is on the port that a flow-based vxlan.calico takes whole."""
     calico, rule = given.release.version, given.release.network.vxlan
     others = [device for device in given[_VXLANS] if device.port == rule.port and device.name not in rule.own_devices]
-    needed = f"no other VXLAN device on UDP port {rule.port}"
-    if not others:
-        return passed("free", f"No other VXLAN device takes UDP port {rule.port}.", required=needed)
-    shown = excerpt(
-        ", ".join(device.name + (f" in namespace {device.namespace}" if device.namespace else "") for device in others),
-        120,
+    needed = f"nothing else on UDP port {rule.port}"
+    btf, udp = given[_BTF], given[_UDP]
+    shares = not given.release.flow_based_without_btf and (
+        isinstance(btf, Absent) or (isinstance(btf, Known) and not btf.value)
     )
-    fix = Remediation(
-        text="Remove what made that device, or set vxlanPort in FelixConfiguration to a free port on all nodes, and "
-        "open it between them.",
-        disruptive=True,
-    )
-    btf = given[_BTF]
-    if isinstance(btf, Absent):
+    here = [device for device in others if device.is_up and not device.namespace]
+    listed = {device.port for device in given[_VXLANS] if not device.namespace}
+    is_taken_unseen = isinstance(udp, Known) and rule.port in udp.value and rule.port not in listed
+    shown = excerpt(", ".join(f"{one.name} in {one.namespace}" if one.namespace else one.name for one in others), 120)
+    if is_taken_unseen:
+        shown += (", " if shown else "") + "a socket of something that is not seen here"
+    if not shown:
+        return passed("free", f"Nothing else takes UDP port {rule.port}.", required=needed)
+    if shares and not is_taken_unseen:
         return passed(
             "classic",
             f"{shown} is on UDP port {rule.port}, which Calico {calico} shares with it on a kernel without BTF.",
@@ -139,11 +170,16 @@ def vxlan_port_conflict(given: Given) -> Outcome:
             required=needed,
             note=True,
         )
-    here = [device for device in others if device.is_up and not device.namespace]
-    if here and isinstance(btf, Known):
+    fix = Remediation(
+        text="Find out who takes the port (Docker Swarm keeps its devices in namespaces of its own) and remove it, or "
+        "set vxlanPort in FelixConfiguration to a free port on all nodes, and open it between them.",
+        commands=(f"ss -ulnp sport = :{rule.port}", "ip -d link show type vxlan"),
+        disruptive=True,
+    )
+    if is_taken_unseen or (here and (isinstance(btf, Known) or given.release.flow_based_without_btf)):
         return fail(
             "taken",
-            f"{shown} is up on UDP port {rule.port}: vxlan.calico of Calico {calico} takes that port for every VNI and "
+            f"{shown} takes UDP port {rule.port}: vxlan.calico of Calico {calico} wants that port for every VNI and "
             "stays down ('address already in use'), so that pods and NodePorts do not reach other nodes.",
             observed=shown,
             required=needed,
@@ -278,8 +314,8 @@ def base_ip_forward(given: Given) -> Outcome:
         return passed("on", "IPv4 forwarding is on.", observed=f"ip_forward={value}", required=needed)
     return warn(
         "off",
-        f"IPv4 forwarding is off. Felix {given.release.version} turns it on when it starts, but what turned it off may "
-        "do so again, and pods then reach nothing beyond the node.",
+        f"IPv4 forwarding is off. Calico {given.release.version} turns it on in most set-ups when it starts, but what "
+        "turned it off may do so again, and pods then reach nothing beyond the node.",
         observed="ip_forward=0",
         required=needed,
         remediation=Remediation(
@@ -298,7 +334,7 @@ _ALL_STRICT = re.compile(r"net[./]ipv4[./]conf[./](?:all|\*)[./]rp_filter\s*=\s*
     id="node.sysctl.rp-filter",
     title="Reverse path filtering",
     category="network",
-    severity=Severity.DEGRADE,
+    severity=lambda release: Severity.DEGRADE if release.sets_rp_filter else None,
     needs=(_RP_FILTER, _RP_FILES),
 )
 def sysctl_rp_filter(given: Given) -> Outcome:
@@ -358,7 +394,7 @@ def firewall(given: Given) -> Outcome:
         required=f"no other firewall, or UDP {given.release.network.vxlan.port} and Calico's other ports open in it",
         remediation=Remediation(
             text="Stop and mask it, or open Calico's ports in it.",
-            commands=tuple(f"systemctl mask --now {one}" for one in active),
+            commands=tuple("ufw disable" if one == "ufw" else f"systemctl mask --now {one}" for one in active),
         ),
     )
 
@@ -383,7 +419,13 @@ def base_networkmanager(given: Given) -> Outcome:
         reason = lines.reason if isinstance(lines, Unknown) else Reason.NOT_COLLECTED
         return unknown("files-unseen", f"NetworkManager's configuration could not be read: {detail}.", reason=reason)
     told = " ".join(lines.value)
-    lacking = [name for name in ("cali", "tunl", "vxlan.calico") if f"interface-name:{name}" not in told]
+    left_alone = [word for word in re.split(r"[=;,\s]+", told) if word.startswith("interface-name:")]
+    everything = "interface-name:*" in left_alone
+    lacking = [
+        name
+        for name in ("cali", "tunl", "vxlan.calico")
+        if not everything and not any(word.startswith(f"interface-name:{name}") for word in left_alone)
+    ]
     needed = "unmanaged-devices names cali*, tunl* and vxlan.calico"
     if not lacking:
         return passed("unmanaged", "NetworkManager leaves Calico's interfaces alone.", required=needed)
@@ -458,7 +500,7 @@ def docker_bridge(given: Given) -> Outcome:
         f"{bridge} is up: before v{_since(given)} Felix does not track its packets, and containers outside of "
         "Kubernetes lose replies.",
         observed=f"{bridge} is up",
-        required="bpfForceTrackPacketsFromIfaces, or no container on Docker's bridge",
+        required="no container outside of Kubernetes on Docker's bridge",
         remediation=Remediation(text="Move those containers into Kubernetes, or upgrade Calico."),
     )
 

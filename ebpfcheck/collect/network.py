@@ -244,7 +244,7 @@ def _owners(text: str) -> tuple[str, ...]:
         if not below or below in ("tc", "tc/globals", "xdp", "ip", "tcx"):
             continue
         name = below.rpartition("/")[2]
-        if below.startswith("calico") or name.startswith(("cali_", "calico")):
+        if below.startswith(("calico", "tcx/")) or name.startswith(("cali_", "calico", "xdp_cali_")):
             owners.add("calico")
         elif below.startswith("cilium") or name.startswith("cilium"):
             owners.add("cilium")

@@ -203,6 +203,7 @@ class VxlanPort(Table, frozen=True, kw_only=True):
     """How vxlan.calico takes its UDP port."""
 
     flow_based: str
+    flow_based_without_btf: str
     port: int
     own_devices: tuple[str, ...]
     source: str
@@ -227,6 +228,7 @@ class Ipvs(Table, frozen=True, kw_only=True):
 class RpFilter(Table, frozen=True, kw_only=True):
     """Reverse path filtering."""
 
+    set_to_zero: str
     source: str
 
 
@@ -322,6 +324,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     own_devices_added: bool
     members_left_alone: bool
     flow_based_vxlan: bool
+    flow_based_without_btf: bool
+    sets_rp_filter: bool
     serves_healthz: bool | None
     tracks_docker: bool
     network: NetworkTables
@@ -385,6 +389,8 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             own_devices_added=version.within(network.data_iface.own_devices_added_from) is True,
             members_left_alone=version.within(network.data_iface.members_left_alone_from) is True,
             flow_based_vxlan=version.within(network.vxlan.flow_based) is True,
+            flow_based_without_btf=version.within(network.vxlan.flow_based_without_btf) is True,
+            sets_rp_filter=version.within(network.rp_filter.set_to_zero) is True,
             serves_healthz=version.within(network.healthz.served),
             tracks_docker=version.within(network.docker.tracked_from) is True,
             network=network,

@@ -152,6 +152,7 @@ def test_hidden_processes_are_not_missing_programs() -> None:
     [
         ("/sys/fs/bpf/tc\n/sys/fs/bpf/tc/globals\n/sys/fs/bpf/tc/globals/cali_v4_ct3\n", ("calico",)),
         ("/sys/fs/bpf/calico\n/sys/fs/bpf/calico/ctlb\n", ("calico",)),
+        ("/sys/fs/bpf/tcx\n/sys/fs/bpf/tcx/eth0_ingress\n", ("calico",)),
         ("/sys/fs/bpf/tc\n/sys/fs/bpf/tc/globals\n/sys/fs/bpf/tc/globals/cilium_ct4\n", ("cilium",)),
         ("/sys/fs/bpf/cilium\n/sys/fs/bpf/mine\n", ("cilium", "other")),
     ],

@@ -1,3 +1,4 @@
+import shlex
 from typing import Any
 
 import pytest
@@ -64,6 +65,22 @@ def test_some_patches_are_told_from_all() -> None:
     assert "in some of its patches" not in judged(network.data_iface, kind(links=only("em1")), "v3.28").message
 
 
+def test_an_interface_on_top_of_the_carrier_is_the_one_that_felix_prefers() -> None:
+    found = known((link("eth0", default=True), link("eth0.100", "vlan", lower=("eth0",))))
+    assert judged(network.data_iface, kind(links=found), "v3.29").status is Status.PASS
+    assert judged(network.data_iface, kind(links=found), "v3.30").status is Status.UNKNOWN
+    other = known((link("eth0", default=True), link("vlan100", "vlan", lower=("eth0",))))
+    assert judged(network.data_iface, kind(links=other), "v3.30").status is Status.PASS
+
+
+def test_a_hostile_name_stays_inside_the_quotes() -> None:
+    finding = judged(network.data_iface, kind(links=only("a';id;'\"b")), "v3.32.1")
+    assert finding.remediation is not None
+    words = shlex.split(finding.remediation.commands[0])
+    assert words[:3] == ["kubectl", "patch", "felixconfiguration"]
+    assert len(words) == 8
+
+
 def test_a_node_without_a_default_route_is_not_judged() -> None:
     assert judged(network.data_iface, kind(links=links(link("eth0")))).status is Status.UNKNOWN
     assert judged(network.data_iface, kind(links=FORBIDDEN)).status is Status.UNKNOWN
@@ -82,6 +99,8 @@ DOCKER = (link("eth0", default=True), link("docker0", "bridge", lower=("vnet1",)
         (BOND, "v3.30", Status.PASS),
         (VLAN, "v3.29", Status.WARN),
         (VLAN, "v3.30", Status.PASS),
+        ((link("team0", "team", default=True, lower=("eno1",)), link("eno1")), "v3.32.1", Status.WARN),
+        ((link("vlan100", "vlan", default=True, lower=("eno1",)), link("eno1")), "v3.32.1", Status.WARN),
         (BRIDGE, "v3.29", Status.WARN),
         (BRIDGE, "v3.32.1", Status.WARN),
         (DOCKER, "v3.29", Status.PASS),
@@ -111,6 +130,26 @@ def vxlan(name: str = "flannel.1", port: int = 4789, *, up: bool = True, namespa
 )
 def test_other_vxlan_devices(found: tuple[Vxlan, ...], btf: Fact[bool], version: str, status: Status) -> None:
     facts = kind(vxlans=known(found), vmlinux_btf=btf)
+    assert judged(network.vxlan_port_conflict, facts, version).status is status
+
+
+@pytest.mark.parametrize(
+    ("found", "udp", "btf", "version", "status"),
+    [
+        ((), known((4789,)), known(True), "v3.31", Status.FAIL),
+        ((), known((4789,)), ABSENT, "v3.31", Status.FAIL),
+        ((), known((53,)), known(True), "v3.31", Status.PASS),
+        ((), FORBIDDEN, known(True), "v3.31", Status.PASS),
+        ((vxlan("vxlan.calico"),), known((4789,)), known(True), "v3.31", Status.PASS),
+        ((vxlan(),), known((4789,)), ABSENT, "v3.31", Status.PASS),
+        ((vxlan(),), known((4789,)), known(False), "v3.31", Status.PASS),
+        ((vxlan(),), known((4789,)), ABSENT, "v3.33", Status.FAIL),
+    ],
+)
+def test_whoever_takes_the_port(
+    found: tuple[Vxlan, ...], udp: Fact[Any], btf: Fact[bool], version: str, status: Status
+) -> None:
+    facts = kind(vxlans=known(found), udp_ports=udp, vmlinux_btf=btf)
     assert judged(network.vxlan_port_conflict, facts, version).status is status
 
 
@@ -197,6 +236,12 @@ def test_what_turns_strict_filtering_on_again(files: tuple[str, ...], status: St
     assert judged(network.sysctl_rp_filter, facts).status is status
 
 
+def test_releases_that_leave_reverse_path_filtering_alone_are_not_judged() -> None:
+    facts = kind(rp_filter=known(()), rp_filter_files=known(("/x: net.ipv4.conf.all.rp_filter=1",)))
+    assert judged(network.sysctl_rp_filter, facts, "v3.26.4").status is Status.NOT_APPLICABLE
+    assert judged(network.sysctl_rp_filter, facts, "v3.27").status is Status.WARN
+
+
 def test_reverse_path_filtering_unseen() -> None:
     facts = kind(rp_filter=known((("all", 0),)), rp_filter_files=FORBIDDEN)
     assert judged(network.sysctl_rp_filter, facts).status is Status.UNKNOWN
@@ -212,6 +257,8 @@ TOLD = "/etc/NetworkManager/conf.d/c.conf: unmanaged-devices=interface-name:cali
         (known(("NetworkManager",)), known(()), Status.WARN),
         (known(("NetworkManager",)), known((TOLD,)), Status.WARN),
         (known(("NetworkManager",)), known((TOLD + "interface-name:vxlan.calico",)), Status.PASS),
+        (known(("NetworkManager",)), known((TOLD.replace("interface", "except:interface"),)), Status.WARN),
+        (known(("NetworkManager",)), known(("/x: unmanaged-devices=interface-name:*",)), Status.PASS),
         (known(("NetworkManager",)), FORBIDDEN, Status.UNKNOWN),
         (FORBIDDEN, known(()), Status.UNKNOWN),
     ],
