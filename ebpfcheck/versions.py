@@ -1,6 +1,7 @@
 """Kernel releases and Calico versions: parsing and comparing."""
 
 import re
+from functools import cache
 
 import msgspec
 from packaging.specifiers import SpecifierSet
@@ -18,6 +19,11 @@ _CALICO = re.compile(r"[vV]?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
 
 # Stands for "the last patch of a minor release, whatever its number": no Calico minor has come near it.
 _ANY_LATER_PATCH = 9999
+
+
+@cache
+def _specifiers(releases: str) -> SpecifierSet:
+    return SpecifierSet(releases)
 
 
 class KernelRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +100,6 @@ class CalicoVersion(msgspec.Struct, frozen=True, kw_only=True):
         None where the patch number was not given and the answer depends on it.
         """
         patches = (0, _ANY_LATER_PATCH) if self.patch is None else (self.patch,)
-        specifiers = SpecifierSet(releases)
+        specifiers = _specifiers(releases)
         answers = {specifiers.contains(Version(f"{self.major}.{self.minor}.{patch}")) for patch in patches}
         return answers.pop() if len(answers) == 1 else None

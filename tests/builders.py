@@ -93,6 +93,10 @@ HEALTHY: dict[str, Part] = {
     ),
     "link-events": Part("", locator="/sys/class/net"),
     "link-parts": Part("", locator="/sys/class/net"),
+    "link-drivers": Part(
+        "/sys/class/net/ens3/device/driver ../../../bus/virtio/drivers/virtio_net\n", locator="/sys/class/net"
+    ),
+    "nft-tables": Part("table ip filter\ntable ip nat\n", locator="nft list tables"),
     "routes": Part("ens3\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n", locator="/proc/net/route"),
     "routes6": Part("", locator="/proc/net/ipv6_route"),
     "vxlans": Part("[]", locator="ip -d -j link show type vxlan"),

@@ -1,6 +1,6 @@
 """The built-in checks, in the order in which they are shown."""
 
-from ebpfcheck.checks import bpffs, cgroup, kernel, network
+from ebpfcheck.checks import bpffs, cgroup, host, kernel, network, ports, residue
 from ebpfcheck.model.check import Check
 
 BUILTIN: tuple[Check, ...] = (
@@ -16,13 +16,18 @@ BUILTIN: tuple[Check, ...] = (
     cgroup.cgroup2,
     network.data_iface,
     network.iface_topology,
-    network.vxlan_port_conflict,
-    network.port_healthz,
-    network.ipvs_residue,
-    network.bpf_residue,
-    network.docker_bridge,
-    network.firewall,
-    network.sysctl_rp_filter,
-    network.base_ip_forward,
-    network.base_networkmanager,
+    network.l3_overlay,
+    network.mtu,
+    network.offload_vxlan,
+    ports.vxlan_port_conflict,
+    ports.port_healthz,
+    residue.ipvs_residue,
+    residue.kube_proxy_residue,
+    residue.bpf_residue,
+    host.docker_bridge,
+    host.firewall,
+    host.selinux,
+    host.sysctl_rp_filter,
+    host.base_ip_forward,
+    host.base_networkmanager,
 )

@@ -19,15 +19,18 @@ _FIRST_EPHEMERAL = 32768
 _POD_LINK = re.compile(r"(?:cali|veth|lxc|tap)[0-9a-f]")
 _SYS_LINE = re.compile(r"/sys/class/net/([^/]+)/\w+:(.*)")
 _PART = re.compile(r"/sys/class/net/([^/]+)/(.+)")
+_DRIVER = re.compile(r"/sys/class/net/([^/]+)/device/driver (\S+)")
 _RP_FILTER = re.compile(r"/proc/sys/net/ipv4/conf/([^/]+)/rp_filter:(\d{1,3})", re.ASCII)
 _PORT = re.compile(r"\s*\d+: [0-9A-F]+:([0-9A-F]{4}) ", re.ASCII)
 _ETHERNET, _LOOPBACK = 1, 772
+# From linux/if_arp.h; what is neither of these carries IP packets without such headers, as tunnels do.
+_HARDWARE = {_ETHERNET: "ethernet", 32: "infiniband", 512: "ppp"}
 _FLAG_UP = 1
 
 _PROGRAMS = frozenset(
     {
-        "kube-proxy", "k3s", "kubelite", "rke2", "kubelet", "cilium-agent", "dockerd", "containerd", "firewalld",
-        "NetworkManager", "calico-node", "flanneld",
+        "kube-proxy", "k3s", "k3s-server", "k3s-agent", "kubelite", "kubelet", "cilium-agent", "dockerd",
+        "containerd", "firewalld", "NetworkManager", "calico-node", "flanneld",
     }
 )  # fmt: skip
 
@@ -65,6 +68,7 @@ def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
         and isinstance(pieces, Known)
     ):
         return Unknown(reason=Reason.NOT_COLLECTED, detail="/sys/class/net is not there to look in")
+    drivers = reader.fact("link-drivers", _drivers)
     default = {device for fact in routes if isinstance(fact, Known) for device in fact.value}
     found = tuple(
         Link(
@@ -73,6 +77,7 @@ def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
             mtu=mtu,
             is_up=bool(flags.value.get(name, 0) & _FLAG_UP),
             has_default_route=name in default,
+            driver=drivers.value.get(name, "") if isinstance(drivers, Known) else None,
             lower=tuple(
                 sorted(
                     piece.removeprefix("lower_") for piece in pieces.value.get(name, ()) if piece.startswith("lower_")
@@ -129,6 +134,16 @@ def ipvs_services(reader: SectionReader) -> Fact[bool]:
     return reader.fact("ipvs", lambda text: bool(text.strip()))
 
 
+def nft_tables(reader: SectionReader) -> Fact[tuple[str, ...]]:
+    """Return the tables that nft lists."""
+    return reader.fact(
+        "nft-tables",
+        lambda text: tuple(
+            sorted(" ".join(words[1:3]) for line in text.split("\n") if len(words := line.split()) >= 3)
+        ),
+    )
+
+
 def bpf_pins(reader: SectionReader) -> Fact[tuple[str, ...]]:
     """Return who has pinned something in bpffs."""
     fact = reader.fact("pins", _owners)
@@ -162,6 +177,11 @@ def _numbers(text: str) -> dict[str, int]:
     return found
 
 
+def _drivers(text: str) -> dict[str, str]:
+    """Return the driver of each NIC: the last part of what its link says."""
+    return {match[1]: match[2].rpartition("/")[2] for match in _DRIVER.finditer(text)}
+
+
 def _events(text: str) -> dict[str, str]:
     """Return the kind that each interface gives itself (DEVTYPE)."""
     return {match[1]: match[2].strip().removeprefix("DEVTYPE=") for match in _SYS_LINE.finditer(text)}
@@ -178,12 +198,13 @@ def _pieces(text: str) -> dict[str, tuple[str, ...]]:
 
 def _kind(hardware: int, event: str, pieces: Iterable[str]) -> str:
     named = set(pieces)
-    for piece, kind in (("bonding", "bond"), ("bridge", "bridge"), ("tun_flags", "tun")):
+    for piece, kind in (("bonding", "bond"), ("bridge", "bridge")):
         if piece in named:
             return kind
-    if event:
-        return event
-    return "ethernet" if hardware == _ETHERNET else "tunnel"
+    # A tap has the same files as a tun, and Ethernet headers.
+    if "tun_flags" in named and hardware != _ETHERNET:
+        return "tun"
+    return event or _HARDWARE.get(hardware, "tunnel")
 
 
 def _route_devices(text: str) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """Turns what the survey printed into facts of a node; the same whichever transport brought it."""
 
+import os
 import re
-import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import msgspec
@@ -124,6 +125,7 @@ class _Reader(SectionReader):
                 tcp_listeners=behind(network_view, network.ports(self, "tcp", "tcp6")),
                 udp_ports=behind(network_view, network.ports(self, "udp", "udp6")),
                 ipvs_services=behind(network_view, network.ipvs_services(self)),
+                nft_tables=behind(network_view, network.nft_tables(self)),
                 programs=behind(self._process_view(), network.programs(self)),
                 bpf_pins=behind(file_view, network.bpf_pins(self)),
                 ip_forward=behind(network_view, self.fact("ip-forward", number)),
@@ -410,17 +412,14 @@ def _os_release(text: str) -> OsRelease:
 
     if len(text) > 64 * 1024:
         raise ValueError("it is too long")
-    # Only a file is read by distro's public interface.
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".os-release") as content:
-            content.write(text)
-            content.flush()
+        with _as_file(text) as path:
             system = distro.LinuxDistribution(
-                include_lsb=False, os_release_file=content.name, include_uname=False, include_oslevel=False
+                include_lsb=False, os_release_file=path, include_uname=False, include_oslevel=False
             )
             fields = system.os_release_info()
     except OSError as error:
-        raise ValueError(f"no temporary file could be made to read it from ({error.strerror})") from error
+        raise ValueError(f"no file could be made to read it from ({error.strerror})") from error
     if not fields.get("id") and not fields.get("name"):
         raise ValueError("it names no distribution")
     return OsRelease(
@@ -429,3 +428,20 @@ def _os_release(text: str) -> OsRelease:
         version=fields.get("version_id", ""),
         name=fields.get("pretty_name", "") or fields.get("name", ""),
     )
+
+
+@contextmanager
+def _as_file(text: str) -> Iterator[str]:
+    """Give the path of a file that holds a text, in memory where the system can: distro reads nothing but files."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("os-release"), "w", encoding="utf-8") as content:
+            content.write(text)
+            content.flush()
+            yield f"/proc/self/fd/{content.fileno()}"
+    else:
+        import tempfile
+
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as content:
+            content.write(text)
+            content.flush()
+            yield content.name

@@ -241,6 +241,14 @@ if [ -d /sys/class/net ]; then
     which_of link-parts /sys/class/net /sys/class/net/*/lower_* /sys/class/net/*/bonding /sys/class/net/*/bridge \
         /sys/class/net/*/tun_flags /sys/class/net/*/wireless
 fi
+begin link-drivers '/sys/class/net/*/device/driver'
+for path in /sys/class/net/*/device/driver; do
+    if [ -L "$path" ] && has readlink; then
+        printf '%s ' "$path"
+        readlink "$path" 2>/dev/null </dev/null || echo
+    fi
+done
+if has readlink; then end ok; else end no-tool readlink; fi
 lines routes /proc/net/route '/^[^[:space:]]+[[:space:]]00000000[[:space:]]/p'
 lines routes6 /proc/net/ipv6_route '/^0{32} 00 /p'
 tool vxlans 'ip -d -j link show type vxlan' ip -d -j link show type vxlan
@@ -254,6 +262,7 @@ lines tcp /proc/net/tcp '/: .* 0A /p'
 lines tcp6 /proc/net/tcp6 '/: .* 0A /p'
 lines udp /proc/net/udp '/^ *[0-9]+: /p'
 lines udp6 /proc/net/udp6 '/^ *[0-9]+: /p'
+tool nft-tables 'nft list tables' nft list tables
 lines ipvs /proc/net/ip_vs '4,5p'
 file ip-forward /proc/sys/net/ipv4/ip_forward
 listing rp-filter /proc/sys/net/ipv4/conf '' /proc/sys/net/ipv4/conf/*/rp_filter

@@ -184,7 +184,7 @@ class Lockdown(Table, frozen=True, kw_only=True):
 
 
 class Pattern(Table, frozen=True, kw_only=True):
-    """A default of bpfDataIfacePattern."""
+    """A default of bpfDataIfacePattern or mtuIfacePattern, a regular expression."""
 
     releases: str
     regex: str
@@ -215,6 +215,7 @@ class Healthz(Table, frozen=True, kw_only=True):
     served: str
     port: int
     kube_proxies: tuple[str, ...]
+    may_be_kube_proxy: tuple[str, ...]
     source: str
 
 
@@ -237,6 +238,39 @@ class Docker(Table, frozen=True, kw_only=True):
 
     tracked_from: str
     bridge: str
+    source: str
+
+
+class L3(Table, frozen=True, kw_only=True):
+    """Interfaces without Ethernet headers."""
+
+    pattern: str
+    own_devices: tuple[str, ...]
+    source: str
+
+
+class Mtu(Table, frozen=True, kw_only=True):
+    """What VXLAN takes from the MTU."""
+
+    vxlan_overhead: dict[str, int]
+    fixed: int
+    assumed: int
+    source: str
+    pattern: tuple[Pattern, ...]
+
+
+class Offload(Table, frozen=True, kw_only=True):
+    """Drivers whose offloads have spoilt VXLAN."""
+
+    drivers: tuple[str, ...]
+    source: str
+
+
+class Nft(Table, frozen=True, kw_only=True):
+    """What kube-proxy leaves in nftables."""
+
+    kube_proxy_tables: tuple[str, ...]
+    removed: str
     source: str
 
 
@@ -284,6 +318,10 @@ class NetworkTables(Table, frozen=True, kw_only=True):
     ipvs: Ipvs
     rp_filter: RpFilter
     docker: Docker
+    l3: L3
+    mtu: Mtu
+    offload: Offload
+    nft: Nft
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,6 +366,9 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     sets_rp_filter: bool
     serves_healthz: bool | None
     tracks_docker: bool
+    takes_l3_pattern: bool
+    mtu_iface_pattern: str | None
+    removes_nft_tables: bool | None
     network: NetworkTables
 
 
@@ -393,6 +434,11 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             sets_rp_filter=version.within(network.rp_filter.set_to_zero) is True,
             serves_healthz=version.within(network.healthz.served),
             tracks_docker=version.within(network.docker.tracked_from) is True,
+            takes_l3_pattern=version.within(network.l3.pattern) is True,
+            mtu_iface_pattern=next(
+                (entry.regex for entry in network.mtu.pattern if version.within(entry.releases) is True), None
+            ),
+            removes_nft_tables=version.within(network.nft.removed),
             network=network,
         )
 

@@ -116,6 +116,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     has_default_route: bool = False
     lower: tuple[str, ...] = ()
     """The interfaces that a bond, bridge or VLAN is made of."""
+    driver: str | None = None
+    """The kernel driver of a NIC; empty for an interface that has none, None where that could not be told."""
 
 
 class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +191,8 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """UDP ports below the ephemeral ones that are taken."""
     ipvs_services: Fact[bool] = NOT_COLLECTED
     """Whether IPVS has virtual services; Absent where the kernel has no IPVS loaded."""
+    nft_tables: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """The nftables tables, each as "FAMILY NAME"."""
     programs: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Those running programs that concern Services, other dataplanes, containers or firewalls."""
     bpf_pins: Fact[tuple[str, ...]] = NOT_COLLECTED

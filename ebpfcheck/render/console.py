@@ -1,20 +1,18 @@
-"""What the renderers for people share: a console that writes into a string, and the colours of statuses."""
+"""What the renderers for people share: wrapped lines with a label, and the colours of statuses."""
 
-from io import StringIO
+from textwrap import wrap
 
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
+from click import style
 
 from ebpfcheck.model.report import Status
 from ebpfcheck.render import RenderOptions
 
-STATUS_STYLES = {
+STATUS_COLORS = {
     Status.PASS: "green",
     Status.WARN: "yellow",
-    Status.FAIL: "bold red",
+    Status.FAIL: "red",
     Status.UNKNOWN: "magenta",
-    Status.NOT_APPLICABLE: "dim",
+    Status.NOT_APPLICABLE: "bright_black",
 }
 STATUS_WORDS = {
     Status.PASS: "PASS",
@@ -23,31 +21,48 @@ STATUS_WORDS = {
     Status.UNKNOWN: "UNKNOWN",
     Status.NOT_APPLICABLE: "N/A",
 }
+LABEL_WIDTH = 9
+"""What a label and the blank after it take."""
 
 
-def hanging(label: str, style: str, text: str) -> RenderableType:
-    """Return a label of eight characters with a text that wraps to the right of it."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=8, no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(Text(label, style=style), Text(text))
-    return grid
+class Page:
+    """Lines of text for people, collected in order."""
+
+    def __init__(self, options: RenderOptions) -> None:
+        self._options = options
+        self._lines: list[str] = []
+
+    def paint(self, text: str, color: str | None = None, *, bold: bool = False) -> str:
+        """Return the text in a colour, where colours are wanted."""
+        return style(text, fg=color, bold=bold or None) if self._options.color else text
+
+    def line(self, text: str = "") -> None:
+        """Add a line as it is, however long."""
+        self._lines.append(text)
+
+    def paragraph(self, text: str, color: str | None = None) -> None:
+        """Add a text, wrapped to the width."""
+        self._lines += [self.paint(line, color) for line in _wrapped(text, self._options.width)]
+
+    def heading(self, label: str, name: str, title: str, color: str) -> None:
+        """Add the start of a finding: label, name in bold, and a title that wraps to the right of the label."""
+        first, *rest = _wrapped(f"{name}  {title}", self._options.width - LABEL_WIDTH)
+        shown, blanks, more = first.partition("  ")
+        self._lines.append(
+            f"{self.paint(f'{label:<{LABEL_WIDTH - 1}}', color, bold=True)} {self.paint(shown, bold=True)}{blanks}{more}"
+        )
+        self._lines += [" " * LABEL_WIDTH + line for line in rest]
+
+    def labelled(self, label: str, text: str, color: str | None = None) -> None:
+        """Add a text that wraps to the right of its label."""
+        first, *rest = _wrapped(text, self._options.width - LABEL_WIDTH) or [""]
+        self._lines.append(f"{self.paint(f'{label:<{LABEL_WIDTH - 1}}', color)} {first}".rstrip())
+        self._lines += [" " * LABEL_WIDTH + line for line in rest]
+
+    def text(self) -> str:
+        """Return all lines, each with its end."""
+        return "".join(line + "\n" for line in self._lines)
 
 
-def to_text(renderables: list[RenderableType], options: RenderOptions) -> str:
-    """Lay renderables out and return the text, without blanks at the ends of lines."""
-    out = StringIO()
-    console = Console(
-        file=out,
-        width=options.width,
-        force_terminal=options.color,
-        color_system="standard" if options.color else None,
-        no_color=not options.color,
-        legacy_windows=False,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
-    for renderable in renderables:
-        console.print(renderable, crop=False)
-    return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrap(text, width, break_on_hyphens=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN, network
+from ebpfcheck.checks import BUILTIN, ports
 from ebpfcheck.collect.local import SURVEY_SCRIPT, LocalTransport
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
@@ -56,8 +56,8 @@ def speaking(kind: NodeKind, version: str = "v3.32.1") -> set[str]:
         if check.category == "network"
         and judged(check, kind, version).status not in (Status.PASS, Status.NOT_APPLICABLE)
     }
-    # Namespaces start with forwarding off, which is true and not what these tests are about.
-    return ids - {"node.base.ip-forward"}
+    # Namespaces start with forwarding off, and this machine need not have nft: not what these tests are about.
+    return ids - {"node.base.ip-forward", "node.kube-proxy.residue"}
 
 
 def test_a_plain_nic_disturbs_nobody(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_vxlan_devices(tmp_path: Path, commands: str, status: Status) -> None:
     kind = look_after(PLAIN + commands, tmp_path)
     if not isinstance(kind.vmlinux_btf, Known):
         pytest.skip("this kernel carries no BTF")
-    assert judged(network.vxlan_port_conflict, kind, "v3.31").status is status
+    assert judged(ports.vxlan_port_conflict, kind, "v3.31").status is status
     assert speaking(kind) == (set() if status is Status.PASS else {"node.vxlan.port-conflict"})
 
 

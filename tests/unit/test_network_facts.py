@@ -23,11 +23,14 @@ def sys_net(**attributes: dict[str, str]) -> dict[str, Part | None]:
 
 def test_a_healthy_nodes_network() -> None:
     kind = facts().kind
-    assert value(kind.links) == (Link(name="ens3", kind="ethernet", mtu=1500, is_up=True, has_default_route=True),)
+    assert value(kind.links) == (
+        Link(name="ens3", kind="ethernet", mtu=1500, is_up=True, has_default_route=True, driver="virtio_net"),
+    )
     assert value(kind.tcp_listeners) == (22,)
     assert value(kind.udp_ports) == (68,)
     assert value(kind.vxlans) == ()
     assert value(kind.programs) == ("containerd", "kube-proxy", "kubelet")
+    assert value(kind.nft_tables) == ("ip filter", "ip nat")
     assert isinstance(kind.ipvs_services, Absent)
     assert isinstance(kind.bpf_pins, Absent)
     assert value(kind.ip_forward) == 1
@@ -36,11 +39,19 @@ def test_a_healthy_nodes_network() -> None:
 
 
 def test_kinds_and_parts_of_links() -> None:
-    names = ("bond0", "eth0", "eth1", "br0", "eth0.5", "vx7", "wg0", "tun0", "ipip0", "lo")
+    names = ("bond0", "eth0", "eth1", "br0", "eth0.5", "vx7", "wg0", "tun0", "vm0", "ib0", "ppp0", "ipip0", "lo")
     sections = sys_net(
         mtu=dict.fromkeys(names, "1400"),
         flag=dict.fromkeys(names, "0x1002"),
-        type={**dict.fromkeys(names, "1"), "wg0": "65534", "tun0": "65534", "ipip0": "768", "lo": "772"},
+        type={
+            **dict.fromkeys(names, "1"),
+            "wg0": "65534",
+            "tun0": "65534",
+            "ib0": "32",
+            "ppp0": "512",
+            "ipip0": "768",
+            "lo": "772",
+        },
     )
     sections["link-flags"] = Part("".join(f"/sys/class/net/{name}/flags:0x1002\n" for name in names))
     sections["link-events"] = Part(
@@ -50,17 +61,23 @@ def test_kinds_and_parts_of_links() -> None:
     sections["link-parts"] = Part(
         "/sys/class/net/bond0/lower_eth1\n/sys/class/net/bond0/lower_eth0\n/sys/class/net/eth0.5/lower_eth0\n"
         "/sys/class/net/br0/bridge\n/sys/class/net/br0/lower_vx7\n/sys/class/net/bond0/bonding\n"
-        "/sys/class/net/tun0/tun_flags\n"
+        "/sys/class/net/tun0/tun_flags\n/sys/class/net/vm0/tun_flags\n"
     )
     found = value(facts(sections).kind.links)
     kinds = {link.name: link.kind for link in found}  # type: ignore[attr-defined]
     assert kinds == {
         "bond0": "bond", "br0": "bridge", "eth0": "ethernet", "eth0.5": "vlan", "eth1": "ethernet", "ipip0": "tunnel",
-        "tun0": "tun", "vx7": "vxlan", "wg0": "wireguard",
+        "tun0": "tun", "vm0": "ethernet", "ib0": "infiniband", "ppp0": "ppp", "vx7": "vxlan", "wg0": "wireguard",
     }  # fmt: skip
     lower = {link.name: link.lower for link in found if link.lower}  # type: ignore[attr-defined]
     assert lower == {"bond0": ("eth0", "eth1"), "br0": ("vx7",), "eth0.5": ("eth0",)}
     assert not any(link.is_up for link in found)  # type: ignore[attr-defined]
+
+
+def test_drivers_that_could_not_be_told_are_not_missing() -> None:
+    for part, driver in ((Part(state="no-tool readlink"), None), (Part(""), "")):
+        found = value(facts({"link-drivers": part}).kind.links)
+        assert [link.driver for link in found] == [driver]  # type: ignore[attr-defined]
 
 
 def test_default_routes_of_both_families_count() -> None:

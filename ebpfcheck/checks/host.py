@@ -1,0 +1,223 @@
+"""What else runs and is set on the host: Docker, firewalls, SELinux, sysctls, NetworkManager."""
+
+import re
+
+from ebpfcheck.model.check import (
+    Given,
+    Outcome,
+    check,
+    not_applicable,
+    optional,
+    passed,
+    required,
+    settled,
+    unknown,
+    warn,
+)
+from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.report import Remediation, Severity
+from ebpfcheck.model.text import excerpt
+
+_LINKS = required(NodeKind.links)
+_NEEDED_PROGRAMS = required(NodeKind.programs)
+
+
+@check(
+    id="node.docker.bridge",
+    title="Containers on Docker's bridge",
+    category="network",
+    severity=lambda release: None if release.tracks_docker else Severity.DEGRADE,
+    needs=(_LINKS,),
+)
+def docker_bridge(given: Given) -> Outcome:
+    """Whether containers outside of Kubernetes may lose their replies."""
+    bridge = given.release.network.docker.bridge
+    if not any(link.name == bridge and link.is_up for link in given[_LINKS]):
+        return passed("none", "Docker's bridge is not there, or not up.")
+    return warn(
+        "bridge",
+        f"{bridge} is up: before v{_since(given)} Felix does not track its packets, and containers outside of "
+        "Kubernetes lose replies.",
+        observed=f"{bridge} is up",
+        required="no container outside of Kubernetes on Docker's bridge",
+        remediation=Remediation(text="Move those containers into Kubernetes, or upgrade Calico."),
+    )
+
+
+def _since(given: Given) -> str:
+    return given.release.network.docker.tracked_from.removeprefix(">=")
+
+
+_UFW = optional(NodeKind.ufw_enabled)
+
+
+@check(
+    id="node.firewall",
+    title="Host firewall",
+    category="network",
+    severity=Severity.DEGRADE,
+    needs=(_NEEDED_PROGRAMS, _UFW),
+)
+def firewall(given: Given) -> Outcome:
+    """Whether firewalld or ufw filters on this node."""
+    ufw = given[_UFW]
+    active = ["firewalld"] if "firewalld" in given[_NEEDED_PROGRAMS] else []
+    if isinstance(ufw, Known) and ufw.value:
+        active.append("ufw")
+    if not active:
+        if isinstance(ufw, Unknown):
+            return unknown("ufw-unseen", f"Whether ufw is on could not be told: {ufw.detail}.", reason=ufw.reason)
+        return passed("none", "Neither firewalld nor ufw is on.")
+    shown = " and ".join(active)
+    return warn(
+        "active",
+        f"{shown} is on. It drops what Calico {given.release.version} needs between nodes, VXLAN for NodePorts above "
+        "all, unless told otherwise, and it puts its rules back over Calico's.",
+        observed=shown,
+        required=f"no other firewall, or UDP {given.release.network.vxlan.port} and Calico's other ports open in it",
+        remediation=Remediation(
+            text="Stop and mask it, or open Calico's ports in it.",
+            commands=tuple("ufw disable" if one == "ufw" else f"systemctl mask --now {one}" for one in active),
+        ),
+    )
+
+
+_SELINUX = settled(NodeKind.selinux)
+
+
+@check(
+    id="node.selinux",
+    title="SELinux",
+    category="network",
+    severity=Severity.NOTE,
+    needs=(_SELINUX,),
+)
+def selinux(given: Given) -> Outcome:
+    """SELinux has refused BPF to containers with old policies."""
+    mode = given[_SELINUX]
+    if isinstance(mode, Absent):
+        return not_applicable("off", "SELinux is off or not built in.")
+    if mode.value == "enforcing":
+        return passed(
+            "enforcing",
+            "SELinux enforces, and some policies have refused to calico-node what eBPF mode needs; should Felix fail "
+            "to load its programs, look for denials of calico-node in the audit log and update container-selinux.",
+            observed=mode.value,
+            note=True,
+        )
+    return passed("permissive", "SELinux only logs.", observed=mode.value)
+
+
+_RP_FILTER = required(NodeKind.rp_filter)
+_RP_FILES = optional(NodeKind.rp_filter_files)
+_ALL_STRICT = re.compile(r"net[./]ipv4[./]conf[./](?:all|\*)[./]rp_filter\s*=\s*1\s*$")
+
+
+@check(
+    id="node.sysctl.rp-filter",
+    title="Reverse path filtering",
+    category="network",
+    severity=lambda release: Severity.DEGRADE if release.sets_rp_filter else None,
+    needs=(_RP_FILTER, _RP_FILES),
+)
+def sysctl_rp_filter(given: Given) -> Outcome:
+    """Whether something will turn strict filtering on again after Felix turned it off."""
+    files, live = given[_RP_FILES], given[_RP_FILTER]
+    observed = ", ".join(f"{name}={value}" for name, value in live if name == "all")
+    needed = "nothing that sets net.ipv4.conf.all.rp_filter to 1 again"
+    if not isinstance(files, Known):
+        detail = files.detail if isinstance(files, Unknown) else "they are not there"
+        reason = files.reason if isinstance(files, Unknown) else Reason.NOT_COLLECTED
+        return unknown(
+            "files-unseen",
+            f"The files of sysctl could not be read: {excerpt(detail)}.",
+            reason=reason,
+            observed=observed,
+        )
+    strict = [line for line in files.value if _ALL_STRICT.search(line)]
+    if strict:
+        return warn(
+            "set-again",
+            f"Felix {given.release.version} sets net.ipv4.conf.all.rp_filter to 0, which its own veth pair needs, and "
+            "a file sets it back to 1 whenever it is applied: replies from the host to Services are then dropped.",
+            observed=excerpt("; ".join(strict), 160),
+            required=needed,
+            remediation=Remediation(text="Take that line out, or set it to 0."),
+        )
+    return passed("not-set", "No file sets strict filtering for all interfaces.", observed=observed, required=needed)
+
+
+_FORWARD = required(NodeKind.ip_forward)
+
+
+@check(
+    id="node.base.ip-forward",
+    title="IPv4 forwarding",
+    category="network",
+    severity=Severity.DEGRADE,
+    needs=(_FORWARD,),
+)
+def base_ip_forward(given: Given) -> Outcome:
+    """net.ipv4.ip_forward, without which a node routes for no pod."""
+    value = given[_FORWARD]
+    needed = "net.ipv4.ip_forward=1"
+    if value:
+        return passed("on", "IPv4 forwarding is on.", observed=f"ip_forward={value}", required=needed)
+    return warn(
+        "off",
+        f"IPv4 forwarding is off. Calico {given.release.version} turns it on in most set-ups when it starts, but what "
+        "turned it off may do so again, and pods then reach nothing beyond the node.",
+        observed="ip_forward=0",
+        required=needed,
+        remediation=Remediation(
+            text="Turn it on, and keep it on over reboots.",
+            commands=("sysctl -w net.ipv4.ip_forward=1", "echo net.ipv4.ip_forward=1 > /etc/sysctl.d/90-forward.conf"),
+        ),
+    )
+
+
+_UNMANAGED = optional(NodeKind.unmanaged_devices)
+
+
+@check(
+    id="node.base.networkmanager",
+    title="NetworkManager leaves Calico's interfaces alone",
+    category="network",
+    severity=Severity.DEGRADE,
+    needs=(_NEEDED_PROGRAMS, _UNMANAGED),
+)
+def base_networkmanager(given: Given) -> Outcome:
+    """Whether NetworkManager, where it runs, is told not to manage cali*, tunl* and vxlan.calico."""
+    if "NetworkManager" not in given[_NEEDED_PROGRAMS]:
+        return passed("not-there", "NetworkManager does not run.")
+    lines = given[_UNMANAGED]
+    if not isinstance(lines, Known):
+        detail = lines.detail if isinstance(lines, Unknown) else "they are not there"
+        reason = lines.reason if isinstance(lines, Unknown) else Reason.NOT_COLLECTED
+        return unknown("files-unseen", f"NetworkManager's configuration could not be read: {detail}.", reason=reason)
+    told = " ".join(lines.value)
+    left_alone = [word for word in re.split(r"[=;,\s]+", told) if word.startswith("interface-name:")]
+    everything = "interface-name:*" in left_alone
+    lacking = [
+        name
+        for name in ("cali", "tunl", "vxlan.calico")
+        if not everything and not any(word.startswith(f"interface-name:{name}") for word in left_alone)
+    ]
+    needed = "unmanaged-devices names cali*, tunl* and vxlan.calico"
+    if not lacking:
+        return passed("unmanaged", "NetworkManager leaves Calico's interfaces alone.", required=needed)
+    return warn(
+        "managed",
+        "NetworkManager runs and is not told to leave Calico's interfaces alone "
+        f"({', '.join(lacking)} not named): it can take routes and addresses away from them.",
+        observed=excerpt(told, 120) or "no unmanaged-devices line",
+        required=needed,
+        remediation=Remediation(
+            text="Write /etc/NetworkManager/conf.d/calico.conf and reload NetworkManager.",
+            commands=(
+                "printf '[keyfile]\\nunmanaged-devices=interface-name:cali*;interface-name:tunl*;interface-name:"
+                "vxlan.calico;interface-name:vxlan-v6.calico\\n' > /etc/NetworkManager/conf.d/calico.conf",
+                "systemctl reload NetworkManager",
+            ),
+        ),
+    )

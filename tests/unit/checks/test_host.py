@@ -1,0 +1,110 @@
+from typing import Any
+
+import pytest
+
+from ebpfcheck.checks import host
+from ebpfcheck.model.check import Check
+from ebpfcheck.model.facts import Absent, Fact, Link, Reason, Unknown, Vxlan
+from ebpfcheck.model.report import Severity, Status
+from tests.builders import judged, kind, known
+
+ABSENT = Absent(source=0)
+FORBIDDEN = Unknown(reason=Reason.FORBIDDEN, detail="not for you")
+
+
+def link(name: str, kind_of: str = "ethernet", *, default: bool = False, lower: tuple[str, ...] = ()) -> Link:
+    return Link(name=name, kind=kind_of, mtu=1500, is_up=True, has_default_route=default, lower=lower)
+
+
+def links(*found: Link) -> Fact[Any]:
+    return known(found)
+
+
+def vxlan(name: str = "flannel.1", port: int = 4789, *, up: bool = True, namespace: str = "") -> Vxlan:
+    return Vxlan(name=name, port=port, is_up=up, takes_all_vnis=False, namespace=namespace)
+
+
+TOLD = "/etc/NetworkManager/conf.d/c.conf: unmanaged-devices=interface-name:cali*;interface-name:tunl*;"
+
+
+@pytest.mark.parametrize(
+    ("check", "facts", "version", "status"),
+    [
+        (host.base_ip_forward, {"ip_forward": known(1)}, "v3.32.1", Status.PASS),
+        (host.base_ip_forward, {"ip_forward": known(0)}, "v3.32.1", Status.WARN),
+        (host.base_ip_forward, {"ip_forward": FORBIDDEN}, "v3.32.1", Status.UNKNOWN),
+        (host.firewall, {"programs": known(()), "ufw_enabled": ABSENT}, "v3.32.1", Status.PASS),
+        (host.firewall, {"programs": known(()), "ufw_enabled": known(False)}, "v3.32.1", Status.PASS),
+        (host.firewall, {"programs": known(()), "ufw_enabled": known(True)}, "v3.32.1", Status.WARN),
+        (host.firewall, {"programs": known(("firewalld",)), "ufw_enabled": ABSENT}, "v3.32.1", Status.WARN),
+        (host.firewall, {"programs": known(("firewalld",)), "ufw_enabled": FORBIDDEN}, "v3.32.1", Status.WARN),
+        (host.firewall, {"programs": known(()), "ufw_enabled": FORBIDDEN}, "v3.32.1", Status.UNKNOWN),
+        (host.firewall, {"programs": FORBIDDEN}, "v3.32.1", Status.UNKNOWN),
+        (host.docker_bridge, {"links": links(link("docker0", "bridge"))}, "v3.26.4", Status.WARN),
+        (host.docker_bridge, {"links": links(link("docker0", "bridge"))}, "v3.27", Status.NOT_APPLICABLE),
+        (host.docker_bridge, {"links": links(link("eth0"))}, "v3.26.4", Status.PASS),
+        (host.docker_bridge, {"links": FORBIDDEN}, "v3.26.4", Status.UNKNOWN),
+    ],
+)
+def test_simple_checks(check: Check, facts: dict[str, Fact[Any]], version: str, status: Status) -> None:
+    assert judged(check, kind(**facts), version).status is status
+
+
+@pytest.mark.parametrize(
+    ("files", "status"),
+    [
+        ((), Status.PASS),
+        (("/etc/sysctl.d/a.conf: net.ipv4.conf.all.rp_filter = 1",), Status.WARN),
+        (("/etc/sysctl.d/a.conf: net/ipv4/conf/all/rp_filter=1",), Status.WARN),
+        (("/etc/sysctl.d/a.conf: net.ipv4.conf.*.rp_filter = 1",), Status.WARN),
+        (("/etc/sysctl.d/a.conf: net.ipv4.conf.all.rp_filter = 2",), Status.PASS),
+        (("/etc/sysctl.d/a.conf: net.ipv4.conf.all.rp_filter = 0",), Status.PASS),
+        (("/etc/sysctl.d/a.conf: net.ipv4.conf.default.rp_filter = 1",), Status.PASS),
+    ],
+)
+def test_what_turns_strict_filtering_on_again(files: tuple[str, ...], status: Status) -> None:
+    facts = kind(rp_filter=known((("all", 0),)), rp_filter_files=known(files))
+    assert judged(host.sysctl_rp_filter, facts).status is status
+
+
+def test_releases_that_leave_reverse_path_filtering_alone_are_not_judged() -> None:
+    facts = kind(rp_filter=known(()), rp_filter_files=known(("/x: net.ipv4.conf.all.rp_filter=1",)))
+    assert judged(host.sysctl_rp_filter, facts, "v3.26.4").status is Status.NOT_APPLICABLE
+    assert judged(host.sysctl_rp_filter, facts, "v3.27").status is Status.WARN
+
+
+def test_reverse_path_filtering_unseen() -> None:
+    facts = kind(rp_filter=known((("all", 0),)), rp_filter_files=FORBIDDEN)
+    assert judged(host.sysctl_rp_filter, facts).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("programs", "lines", "status"),
+    [
+        (known(("kubelet",)), known(()), Status.PASS),
+        (known(("NetworkManager",)), known(()), Status.WARN),
+        (known(("NetworkManager",)), known((TOLD,)), Status.WARN),
+        (known(("NetworkManager",)), known((TOLD + "interface-name:vxlan.calico",)), Status.PASS),
+        (known(("NetworkManager",)), known((TOLD.replace("interface", "except:interface"),)), Status.WARN),
+        (known(("NetworkManager",)), known(("/x: unmanaged-devices=interface-name:*",)), Status.PASS),
+        (known(("NetworkManager",)), FORBIDDEN, Status.UNKNOWN),
+        (FORBIDDEN, known(()), Status.UNKNOWN),
+    ],
+)
+def test_networkmanager(programs: Fact[Any], lines: Fact[Any], status: Status) -> None:
+    finding = judged(host.base_networkmanager, kind(programs=programs, unmanaged_devices=lines))
+    assert (finding.status, finding.severity) == (status, Severity.DEGRADE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "note"),
+    [
+        (known("enforcing"), Status.PASS, True),
+        (known("permissive"), Status.PASS, False),
+        (ABSENT, Status.NOT_APPLICABLE, False),
+        (FORBIDDEN, Status.UNKNOWN, False),
+    ],
+)
+def test_selinux(mode: Fact[Any], status: Status, note: bool) -> None:
+    finding = judged(host.selinux, kind(selinux=mode))
+    assert (finding.status, finding.note) == (status, note)
