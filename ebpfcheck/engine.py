@@ -1,5 +1,6 @@
 """Judges facts by checks: each distinct combination of facts once, equal outcomes merged, errors contained."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from ebpfcheck.model.report import (
     Status,
     Summary,
     Verdict,
-    fingerprint,
 )
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.model.text import excerpt, visible
@@ -227,3 +227,8 @@ def _severity(check: Check, release: Release) -> Severity:
     except Exception:
         # What cannot say how bad it is may be the worst; its finding already says that it is broken.
         return Severity.BLOCKER
+
+
+def fingerprint(check_id: str, status: Status, cause: str) -> str:
+    """Return the SHA-256 that names an outcome whatever its subjects are."""
+    return hashlib.sha256("\0".join((check_id, status, cause)).encode()).hexdigest()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
+import distro
 import msgspec
 
 from ebpfcheck.collect import network
@@ -408,8 +409,6 @@ def _fstab_lines(text: str) -> tuple[str, ...]:
 
 
 def _os_release(text: str) -> OsRelease:
-    import distro
-
     if len(text) > 64 * 1024:
         raise ValueError("it is too long")
     try:

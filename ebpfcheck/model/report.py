@@ -1,7 +1,6 @@
 """What is said: findings, and the report that is published as `ebpfcheck.report/v1`."""
 
 import enum
-import hashlib
 from datetime import datetime
 from typing import Literal
 
@@ -79,11 +78,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     docs_url: str
     fingerprint: str
     waived_by: str | None = None
-
-
-def fingerprint(check_id: str, status: Status, cause: str) -> str:
-    """Return the SHA-256 that names an outcome whatever its subjects are."""
-    return hashlib.sha256("\0".join((check_id, status, cause)).encode()).hexdigest()
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,9 +48,8 @@ class Page:
         """Add the start of a finding: label, name in bold, and a title that wraps to the right of the label."""
         first, *rest = _wrapped(f"{name}  {title}", self._options.width - LABEL_WIDTH)
         shown, blanks, more = first.partition("  ")
-        self._lines.append(
-            f"{self.paint(f'{label:<{LABEL_WIDTH - 1}}', color, bold=True)} {self.paint(shown, bold=True)}{blanks}{more}"
-        )
+        status = self.paint(f"{label:<{LABEL_WIDTH - 1}}", color, bold=True)
+        self._lines.append(f"{status} {self.paint(shown, bold=True)}{blanks}{more}")
         self._lines += [" " * LABEL_WIDTH + line for line in rest]
 
     def labelled(self, label: str, text: str, color: str | None = None) -> None:
