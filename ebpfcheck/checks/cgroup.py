@@ -1,7 +1,19 @@
 """cgroup2, whose root Calico's connect-time load balancing attaches to."""
 
-from ebpfcheck.model.check import Given, Outcome, check, fail, optional, passed, required, settled, unknown, warn
-from ebpfcheck.model.facts import Known, Mount, NodeKind, Reason, Unknown
+from ebpfcheck.model.check import (
+    Given,
+    Outcome,
+    check,
+    fail,
+    optional,
+    passed,
+    required,
+    settled,
+    unknown,
+    unseen,
+    warn,
+)
+from ebpfcheck.model.facts import Known, Mount, NodeKind, Reason
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
@@ -47,9 +59,7 @@ def cgroup2(given: Given) -> Outcome:
     if given.release.private_cgroup_namespace is not False:
         layout = given[_LAYOUT]
         if not isinstance(layout, Known):
-            detail = layout.detail if isinstance(layout, Unknown) else "it is not there"
-            reason = layout.reason if isinstance(layout, Unknown) else Reason.NOT_COLLECTED
-            return unknown("layout-unseen", f"The layout of /sys/fs/cgroup could not be told: {detail}.", reason=reason)
+            return unseen("layout-unseen", "The layout of /sys/fs/cgroup could not be told", layout)
         if layout.value == "unified":
             return _private_namespace(given)
     return passed(

@@ -11,10 +11,10 @@ from ebpfcheck.model.check import (
     passed,
     required,
     settled,
-    unknown,
+    unseen,
     warn,
 )
-from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Known, NodeKind, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
@@ -66,7 +66,7 @@ def firewall(given: Given) -> Outcome:
         active.append("ufw")
     if not active:
         if isinstance(ufw, Unknown):
-            return unknown("ufw-unseen", f"Whether ufw is on could not be told: {ufw.detail}.", reason=ufw.reason)
+            return unseen("ufw-unseen", "Whether ufw is on could not be told", ufw)
         return passed("none", "Neither firewalld nor ufw is on.")
     shown = " and ".join(active)
     return warn(
@@ -126,12 +126,10 @@ def sysctl_rp_filter(given: Given) -> Outcome:
     observed = ", ".join(f"{name}={value}" for name, value in live if name == "all")
     needed = "nothing that sets net.ipv4.conf.all.rp_filter to 1 again"
     if not isinstance(files, Known):
-        detail = files.detail if isinstance(files, Unknown) else "they are not there"
-        reason = files.reason if isinstance(files, Unknown) else Reason.NOT_COLLECTED
-        return unknown(
+        return unseen(
             "files-unseen",
-            f"The files of sysctl could not be read: {excerpt(detail)}.",
-            reason=reason,
+            "The files of sysctl could not be read",
+            files,
             observed=observed,
         )
     strict = [line for line in files.value if _ALL_STRICT.search(line)]
@@ -192,9 +190,7 @@ def base_networkmanager(given: Given) -> Outcome:
         return passed("not-there", "NetworkManager does not run.")
     lines = given[_UNMANAGED]
     if not isinstance(lines, Known):
-        detail = lines.detail if isinstance(lines, Unknown) else "they are not there"
-        reason = lines.reason if isinstance(lines, Unknown) else Reason.NOT_COLLECTED
-        return unknown("files-unseen", f"NetworkManager's configuration could not be read: {detail}.", reason=reason)
+        return unseen("files-unseen", "NetworkManager's configuration could not be read", lines)
     told = " ".join(lines.value)
     left_alone = [word for word in re.split(r"[=;,\s]+", told) if word.startswith("interface-name:")]
     everything = "interface-name:*" in left_alone

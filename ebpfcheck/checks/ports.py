@@ -8,10 +8,10 @@ from ebpfcheck.model.check import (
     optional,
     passed,
     required,
-    unknown,
+    unseen,
     warn,
 )
-from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Known, NodeKind
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
@@ -96,12 +96,10 @@ def port_healthz(given: Given) -> Outcome:
         return passed("free", f"Nothing listens on TCP port {rule.port}.", required=needed)
     programs = given[_PROGRAMS]
     if not isinstance(programs, Known):
-        detail = programs.detail if isinstance(programs, Unknown) else "they are not there"
-        reason = programs.reason if isinstance(programs, Unknown) else Reason.NOT_COLLECTED
-        return unknown(
+        return unseen(
             "owner-unseen",
-            f"Something listens on TCP port {rule.port}; who it is could not be told: {excerpt(detail)}.",
-            reason=reason,
+            f"Something listens on TCP port {rule.port}; who it is could not be told",
+            programs,
             observed=f"a listener on {rule.port}",
             required=needed,
         )

@@ -10,11 +10,11 @@ from ebpfcheck.model.check import (
     required,
     settled,
     unknown,
+    unseen,
     warn,
 )
-from ebpfcheck.model.facts import Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import Known, NodeKind, Reason
 from ebpfcheck.model.report import Remediation, Severity
-from ebpfcheck.model.text import excerpt
 
 _LINKS = required(NodeKind.links)
 _IPVS = settled(NodeKind.ipvs_services)
@@ -81,12 +81,10 @@ def kube_proxy_residue(given: Given) -> Outcome:
     if any(program in programs for program in healthz.kube_proxies):
         return passed("running", "kube-proxy runs, and has its rules, as it should for now.", required=needed)
     if not isinstance(nft, Known):
-        detail = nft.detail if isinstance(nft, Unknown) else "it is not there"
-        reason = nft.reason if isinstance(nft, Unknown) else Reason.NOT_COLLECTED
-        return unknown(
+        return unseen(
             "tables-unseen",
-            f"Whether kube-proxy left nftables tables behind could not be told: {excerpt(detail)}.",
-            reason=reason,
+            "Whether kube-proxy left nftables tables behind could not be told",
+            nft,
             required=needed,
             remediation=Remediation(
                 text="Install nft on the node, or look by other means.", commands=("nft list tables",)

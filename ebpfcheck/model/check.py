@@ -6,8 +6,9 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from ebpfcheck.knowledge.types import Release
-from ebpfcheck.model.facts import Absent, Fact, Install, Known, Reason
+from ebpfcheck.model.facts import Absent, Fact, Install, Known, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity, Status
+from ebpfcheck.model.text import excerpt
 
 T = TypeVar("T")
 
@@ -173,6 +174,29 @@ def unknown(
         status=Status.UNKNOWN,
         cause=cause,
         message=message,
+        reason=reason,
+        observed=observed,
+        required=required,
+        remediation=remediation,
+    )
+
+
+def unseen(
+    cause: str,
+    message: str,
+    fact: Absent | Unknown,
+    *,
+    observed: str = "",
+    required: str = "",
+    remediation: Remediation | None = None,
+) -> Outcome:
+    """Could not tell without this fact; the message ends with why it is not known."""
+    reason, detail = (
+        (fact.reason, excerpt(fact.detail)) if isinstance(fact, Unknown) else (Reason.NOT_COLLECTED, "it is not there")
+    )
+    return unknown(
+        cause,
+        f"{message}: {detail}.",
         reason=reason,
         observed=observed,
         required=required,
