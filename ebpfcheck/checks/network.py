@@ -25,6 +25,15 @@ def _default_links(given: Given) -> tuple[Link, ...]:
     return tuple(link for link in given[_LINKS] if link.has_default_route)
 
 
+def _no_default_route(needed: str = "") -> Outcome:
+    return unknown(
+        "no-default-route",
+        "No interface carries a default route, so it cannot be told which ones carry the node's traffic.",
+        reason=Reason.UNSUPPORTED,
+        required=needed,
+    )
+
+
 def _pattern_with(pattern: str, names: tuple[str, ...], links: tuple[Link, ...]) -> str:
     """Return a default pattern that also matches some interfaces; that it does is tried, not assumed."""
     wanted = f"{pattern[:-1]}|{'|'.join(re.escape(name) + '$' for name in names)})"
@@ -48,12 +57,7 @@ def data_iface(given: Given) -> Outcome:
     patterns = given.release.data_iface_patterns
     needed = f"bpfDataIfacePattern matches them; its default is {patterns[-1]}"
     if not carriers:
-        return unknown(
-            "no-default-route",
-            "No interface carries a default route, so it cannot be told which ones carry the node's traffic.",
-            reason=Reason.UNSUPPORTED,
-            required=needed,
-        )
+        return _no_default_route(needed)
     names = ", ".join(excerpt(link.name, 20) for link in carriers)
     missed = tuple(link.name for link in carriers if not re.search(patterns[0], link.name))
     covers = _covers(given, carriers)
@@ -152,9 +156,12 @@ def iface_topology(given: Given) -> Outcome:
 def l3_overlay(given: Given) -> Outcome:
     """Whether the node's default route goes over WireGuard, tun or a tunnel of the user's."""
     calico, rule = given.release.version, given.release.network.l3
+    carriers = _default_links(given)
+    if not carriers:
+        return _no_default_route()
     routed = [
         link.name
-        for link in _default_links(given)
+        for link in carriers
         if link.kind in ("wireguard", "tun", "tunnel", "ppp") and link.name not in rule.own_devices
     ]
     if not routed:
@@ -194,11 +201,7 @@ def mtu(given: Given) -> Outcome:
     calico, rule = given.release.version, given.release.network.mtu
     carriers = _default_links(given)
     if not carriers:
-        return unknown(
-            "no-default-route",
-            "No interface carries a default route, so it cannot be told whose MTU counts.",
-            reason=Reason.UNSUPPORTED,
-        )
+        return _no_default_route()
     lowest = min(link.mtu for link in carriers)
     observed = ", ".join(f"{excerpt(link.name, 20)} {link.mtu}" for link in carriers)
     overhead = rule.vxlan_overhead["ipv4"]
@@ -247,6 +250,8 @@ def offload_vxlan(given: Given) -> Outcome:
     """Whether a NIC with a default route has a driver that has lost VXLAN packets."""
     rule = given.release.network.offload
     carriers = _with_members(_default_links(given), given[_LINKS])
+    if not carriers:
+        return _no_default_route()
     hit = [link for link in carriers if link.driver in rule.drivers]
     if hit:
         shown = excerpt(", ".join(f"{link.name} ({link.driver})" for link in hit), 80)

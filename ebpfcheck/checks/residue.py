@@ -67,7 +67,7 @@ _NEEDED_PROGRAMS = required(NodeKind.programs)
 
 @check(
     id="node.kube-proxy.residue",
-    title="Rules that kube-proxy left behind",
+    title="nftables tables of kube-proxy",
     category="network",
     severity=Severity.DEGRADE,
     needs=(_NFT, _NEEDED_PROGRAMS),

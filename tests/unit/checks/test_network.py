@@ -129,7 +129,7 @@ def test_members_of_bonds_bridges_and_vlans(found: tuple[Link, ...], version: st
         (link("wg0", "wireguard", default=True), "v3.25", Status.UNKNOWN),
         (link("tun0", "tun", default=True), "v3.32.1", Status.UNKNOWN),
         (link("gre1", "tunnel", default=True), "v3.32.1", Status.UNKNOWN),
-        (link("wg0", "wireguard"), "v3.32.1", Status.PASS),
+        (link("wg0", "wireguard"), "v3.32.1", Status.UNKNOWN),
         (link("wireguard.cali", "wireguard", default=True), "v3.24", Status.PASS),
     ],
 )
@@ -179,6 +179,15 @@ def test_drivers_that_spoil_vxlan(driver: str | None, status: Status) -> None:
     nic = Link(name="eth0", kind="ethernet", mtu=1500, is_up=True, has_default_route=True, driver=driver)
     finding = judged(network.offload_vxlan, kind(links=links(nic)))
     assert finding.status is status
+
+
+def test_a_vpn_beside_the_default_route_is_none_of_its_business() -> None:
+    found = links(link("eth0", default=True), link("wg0", "wireguard"))
+    assert judged(network.l3_overlay, kind(links=found)).status is Status.PASS
+
+
+def test_without_a_default_route_no_driver_passes() -> None:
+    assert judged(network.offload_vxlan, kind(links=links(link("eth0")))).status is Status.UNKNOWN
 
 
 def test_drivers_below_a_vlan_on_a_bond_count() -> None:
