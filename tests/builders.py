@@ -96,6 +96,31 @@ HEALTHY: dict[str, Part] = {
     "link-drivers": Part(
         "/sys/class/net/ens3/device/driver ../../../bus/virtio/drivers/virtio_net\n", locator="/sys/class/net"
     ),
+    "addresses": Part(
+        "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever\n"
+        "2: ens3    inet 192.168.1.10/24 metric 100 brd 192.168.1.255 scope global dynamic ens3\\  valid_lft 30sec\n"
+        "2: ens3    inet6 fe80::5054:ff:fe12:3456/64 scope link \\       valid_lft forever preferred_lft forever\n",
+        locator="ip -o addr",
+    ),
+    "offloads": Part(
+        "Features for ens3:\nrx-vlan-offload: off [fixed]\ntx-udp_tnl-segmentation: off [fixed]\n"
+        "\ttx-checksum-ip-generic: on\n",
+        locator="ethtool -k",
+    ),
+    "node-ip": Part("kubelet\n--node-ip=192.168.1.10\n", locator="kubelet --node-ip"),
+    "nameservers": Part("nameserver 192.168.1.1\n", locator="/etc/resolv.conf"),
+    "modules": Part("vxlan\nip_set\nnf_tables\nnf_conntrack\n", locator="/proc/modules"),
+    "modules-builtin": Part("", locator="/lib/modules/6.1.0-29-amd64/modules.builtin"),
+    "modules-dep": Part(
+        "cls_bpf\nip_set\nip_tables\nipip\nipt_REJECT\nipt_rpfilter\nnf_conntrack\nnf_tables\nnft_compat\nvxlan\nwireguard\n"
+        "sch_ingress\nxt_LOG\nxt_addrtype\nxt_comment\nxt_conntrack\nxt_mark\nxt_multiport\nxt_set\n",
+        locator="/lib/modules/6.1.0-29-amd64/modules.dep",
+    ),
+    "kube-chains-nft": Part(
+        "KUBE-KUBELET-CANARY\nKUBE-SERVICES\nKUBE-POSTROUTING\n" + "+\n" * 37, locator="nft list chains"
+    ),
+    "legacy-tables": Part("", locator="/proc/net/ip_tables_names"),
+    "bpf-net": Part('[{"xdp":[],"tc":[],"flow_dissector":[]}]\n', locator="bpftool -j net"),
     "nft-tables": Part("table ip filter\ntable ip nat\n", locator="nft list tables"),
     "routes": Part("ens3\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n", locator="/proc/net/route"),
     "routes6": Part("", locator="/proc/net/ipv6_route"),

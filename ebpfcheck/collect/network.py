@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 
 import msgspec
 
@@ -15,24 +16,18 @@ OTHER_NAMESPACE = "the survey ran in another network namespace than the node's"
 
 # The first port that Linux hands out by itself; ports from here on differ on every node.
 _FIRST_EPHEMERAL = 32768
-# Interfaces of pods differ on every node and say nothing of it.
-_POD_LINK = re.compile(r"(?:cali|veth|lxc|tap)[0-9a-f]")
+_POD_LINK = re.compile(r"(?:cali|veth|lxc|tap|azv)[0-9a-f]|(?:eni|gke)[0-9a-f]{5}")
 _SYS_LINE = re.compile(r"/sys/class/net/([^/]+)/\w+:(.*)")
 _PART = re.compile(r"/sys/class/net/([^/]+)/(.+)")
 _DRIVER = re.compile(r"/sys/class/net/([^/]+)/device/driver (\S+)")
 _RP_FILTER = re.compile(r"/proc/sys/net/ipv4/conf/([^/]+)/rp_filter:(\d{1,3})", re.ASCII)
+_ADDRESS = re.compile(r"\d+: +(\S+?)(?:@\S+)? +inet6? (\S+) (?:peer (\S+) )?.*?scope (\w+)", re.ASCII)
+_OFFLOAD = re.compile(r"\s*([\w-]+): on\b", re.ASCII)
 _PORT = re.compile(r"\s*\d+: [0-9A-F]+:([0-9A-F]{4}) ", re.ASCII)
 _ETHERNET, _LOOPBACK = 1, 772
 # From linux/if_arp.h; what is neither of these carries IP packets without such headers, as tunnels do.
 _HARDWARE = {_ETHERNET: "ethernet", 32: "infiniband", 512: "ppp"}
 _FLAG_UP = 1
-
-_PROGRAMS = frozenset(
-    {
-        "kube-proxy", "k3s", "k3s-server", "k3s-agent", "kubelite", "kubelet", "cilium-agent", "dockerd",
-        "containerd", "firewalld", "NetworkManager", "calico-node", "flanneld",
-    }
-)  # fmt: skip
 
 
 def network_view(reader: SectionReader) -> Unknown | None:
@@ -49,6 +44,11 @@ def network_view(reader: SectionReader) -> Unknown | None:
     if isinstance(own, Unknown):
         return Unknown(reason=own.reason, detail=f"whether {OTHER_NAMESPACE} could not be told")
     return Unknown(reason=Reason.NOT_COLLECTED, detail=OTHER_NAMESPACE)
+
+
+def is_of_pod(name: str) -> bool:
+    """Whether an interface belongs to a pod; those differ on every node and say nothing of it."""
+    return _POD_LINK.match(name) is not None
 
 
 def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
@@ -85,9 +85,33 @@ def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
             ),
         )
         for name, mtu in sorted(mtus.value.items())
-        if not _POD_LINK.match(name) and types.value.get(name) != _LOOPBACK
+        if not is_of_pod(name) and types.value.get(name) != _LOOPBACK
     )
     return Known(value=found, source=mtus.source)
+
+
+def offloads(reader: SectionReader) -> Fact[tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Return the offloads of each NIC that are on."""
+    return reader.fact("offloads", _offloads)
+
+
+def addresses(reader: SectionReader) -> Fact[tuple[tuple[str, str], ...]]:
+    """Return the node's own addresses as pairs of interface and address/prefix length."""
+    return reader.fact("addresses", _addresses)
+
+
+def node_address_links(reader: SectionReader) -> Fact[tuple[str, ...]]:
+    """Return the interfaces that own the addresses which kubelet was started with."""
+    asked = reader.fact("node-ip", _node_addresses)
+    if not isinstance(asked, Known):
+        return asked
+    if asked.value is None:
+        return Unknown(reason=Reason.NOT_COLLECTED, detail="no kubelet runs here", source=asked.source)
+    owned = addresses(reader)
+    if not isinstance(owned, Known):
+        return owned
+    links = {link for link, address in owned.value if ip_interface(address).ip in asked.value}
+    return Known(value=tuple(sorted(links)), source=asked.source) if links else Absent(source=asked.source)
 
 
 def vxlans(reader: SectionReader) -> Fact[tuple[Vxlan, ...]]:
@@ -117,52 +141,14 @@ def ports(reader: SectionReader, *names: str) -> Fact[tuple[int, ...]]:
     return Known(value=tuple(sorted(set().union(*(fact.value for fact in known)))), source=known[0].source)
 
 
-def programs(reader: SectionReader) -> Fact[tuple[str, ...]]:
-    """Return those of the known programs that run; Unknown where other users' processes are hidden."""
-    fact = reader.fact("programs", lambda text: set(text.split("\n")))
-    if not isinstance(fact, Known):
-        return fact
-    init = reader.line("init")
-    if not isinstance(init, Known):
-        reason = init.reason if isinstance(init, Unknown) else Reason.FORBIDDEN
-        return Unknown(reason=reason, detail="process 1 is hidden, and with it others may be", source=fact.source)
-    return Known(value=tuple(sorted(_PROGRAMS & fact.value)), source=fact.source)
-
-
-def ipvs_services(reader: SectionReader) -> Fact[bool]:
-    """Return whether IPVS has virtual services."""
-    return reader.fact("ipvs", lambda text: bool(text.strip()))
-
-
-def nft_tables(reader: SectionReader) -> Fact[tuple[str, ...]]:
-    """Return the tables that nft lists."""
-    return reader.fact(
-        "nft-tables",
-        lambda text: tuple(
-            sorted(" ".join(words[1:3]) for line in text.split("\n") if len(words := line.split()) >= 3)
-        ),
-    )
-
-
-def bpf_pins(reader: SectionReader) -> Fact[tuple[str, ...]]:
-    """Return who has pinned something in bpffs."""
-    fact = reader.fact("pins", _owners)
-    return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
-
-
 def rp_filter(reader: SectionReader) -> Fact[tuple[tuple[str, int], ...]]:
     """Return reverse path filtering by interface."""
     return reader.fact(
         "rp-filter",
         lambda text: tuple(
-            sorted((match[1], int(match[2])) for match in _RP_FILTER.finditer(text) if not _POD_LINK.match(match[1]))
+            sorted((match[1], int(match[2])) for match in _RP_FILTER.finditer(text) if not is_of_pod(match[1]))
         ),
     )
-
-
-def setting_lines(reader: SectionReader, name: str) -> Fact[tuple[str, ...]]:
-    """Return the lines of a listing that are no comments, as PATH: LINE."""
-    return reader.fact(name, lambda text: tuple(_settings(text.split("\n"))))
 
 
 def _numbers(text: str) -> dict[str, int]:
@@ -205,6 +191,42 @@ def _kind(hardware: int, event: str, pieces: Iterable[str]) -> str:
     if "tun_flags" in named and hardware != _ETHERNET:
         return "tun"
     return event or _HARDWARE.get(hardware, "tunnel")
+
+
+def _offloads(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in text.split("\n"):
+        if line.startswith("Features for "):
+            current = found.setdefault(line.removeprefix("Features for ").rstrip(": "), [])
+        elif (match := _OFFLOAD.match(line)) is not None:
+            current.append(match[1])
+    return tuple(sorted((name, tuple(sorted(features))) for name, features in found.items()))
+
+
+def _addresses(text: str) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for line in text.split("\n"):
+        match = _ADDRESS.match(line)
+        if match is None:
+            if line.strip() and " inet" in line:
+                raise ValueError(f"{line[:60]!r} is not what ip prints")
+            continue
+        if match[4] in ("global", "site") and not is_of_pod(match[1]):
+            # With a peer, the prefix length is written behind the peer's address.
+            address = match[2] if "/" in match[2] else f"{match[2]}/{(match[3] or '').rpartition('/')[2] or 'invalid'}"
+            found.append((match[1], str(ip_interface(address))))
+    return tuple(found)
+
+
+def _node_addresses(text: str) -> frozenset[IPv4Address | IPv6Address] | None:
+    """Return the addresses that kubelet was given, None where no kubelet runs."""
+    lines = text.split("\n")
+    if "kubelet" not in lines:
+        return None
+    given = (re.split("[=\0]", line, maxsplit=1)[-1] for line in lines if line.startswith("--node-ip"))
+    named = (ip_address(word) for words in given for word in words.split(",") if word)
+    return frozenset(address for address in named if not address.is_unspecified)
 
 
 def _route_devices(text: str) -> tuple[str, ...]:
@@ -256,26 +278,3 @@ def _vxlans(text: str, namespace: str) -> tuple[Vxlan, ...]:
         for device in devices
         if device.ifname
     )
-
-
-def _owners(text: str) -> tuple[str, ...]:
-    owners: set[str] = set()
-    for path in text.split("\n"):
-        below = path.removeprefix("/sys/fs/bpf/") if path.startswith("/sys/fs/bpf/") else ""
-        if not below or below in ("tc", "tc/globals", "xdp", "ip", "tcx"):
-            continue
-        name = below.rpartition("/")[2]
-        if below.startswith(("calico", "tcx/")) or name.startswith(("cali_", "calico", "xdp_cali_")):
-            owners.add("calico")
-        elif below.startswith("cilium") or name.startswith("cilium"):
-            owners.add("cilium")
-        elif not below.startswith("tc/") or name.startswith("map"):
-            owners.add("other")
-    return tuple(sorted(owners))
-
-
-def _settings(lines: Iterable[str]) -> Iterable[str]:
-    for line in lines:
-        path, sign, setting = line.partition(":")
-        if sign and setting.strip() and not setting.lstrip().startswith(("#", ";")):
-            yield f"{path}: {setting.strip()}"

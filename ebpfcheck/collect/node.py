@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import distro
 import msgspec
 
-from ebpfcheck.collect import network
+from ebpfcheck.collect import hooks, host, network
 from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
 from ebpfcheck.collect.mounts import MountTable, mount_holding, normal_path, parse_mount_table, visible_at
 from ebpfcheck.collect.sections import SectionReader, behind, number, one_line
@@ -44,7 +44,10 @@ _INIT_PROGRAMS = frozenset({"systemd", "init", "openrc-init", "machined", "k3s"}
 _GVISOR = re.compile(r"Linux version 4\.4\.0 #1 SMP [^()]*")
 _CONFIG_OPTION = re.compile(
     r"(?:# )?(CONFIG_(?:BPF\w*|CGROUPS|CGROUP_BPF|DEBUG_INFO_BTF|HAVE_EBPF_JIT|NETKIT|NET_CLS_ACT|NET_CLS_BPF|NET_SCHED"
-    r"|NET_SCH_INGRESS|SECURITY_LOCKDOWN_LSM|VETH|VXLAN|XDP_SOCKETS|FRAME_WARN|STRIP_ASM_SYMS))"
+    r"|NET_SCH_INGRESS|SECURITY_LOCKDOWN_LSM|VETH|VXLAN|XDP_SOCKETS|FRAME_WARN|STRIP_ASM_SYMS"
+    r"|IP_NF_IPTABLES|IP_NF_MATCH_RPFILTER|IP_NF_TARGET_REJECT|IP_SET|NETFILTER_XT_MARK|NETFILTER_XT_SET"
+    r"|NETFILTER_XT_MATCH_(?:ADDRTYPE|COMMENT|CONNTRACK|MULTIPORT)|NETFILTER_XT_TARGET_LOG|NF_CONNTRACK|NF_TABLES"
+    r"|NFT_COMPAT))"
     r"(?:=(\S{1,64})| is not set)",
     re.ASCII,
 )
@@ -95,9 +98,12 @@ class _Reader(SectionReader):
         network_view = network.network_view(self)
         config = behind(kernel_view, self._kernel_config(file_view))
         mounts = behind(self._process_view(), self._mount_table())
-        name = self.line("hostname")
+        name, own_addresses = self.line("hostname"), network.addresses(self)
         return NodeFacts(
-            identity=NodeIdentity(name=name.value if isinstance(name, Known) and name.value else "unnamed"),
+            identity=NodeIdentity(
+                name=name.value if isinstance(name, Known) and name.value else "unnamed",
+                addresses=own_addresses.value if isinstance(own_addresses, Known) and network_view is None else (),
+            ),
             kind=NodeKind(
                 proc_version=behind(kernel_view, proc_version),
                 kernel_release=behind(kernel_view, self.line("osrelease")),
@@ -122,18 +128,24 @@ class _Reader(SectionReader):
                 cgroup_layout=_of(mounts, _cgroup_layout),
                 cgroup2_mounts=_of(mounts, lambda table: _points(table, "cgroup2", set())),
                 links=behind(network_view, network.links(self)),
+                offloads=behind(network_view, network.offloads(self)),
+                node_address_links=behind(self._process_view(), behind(network_view, network.node_address_links(self))),
+                nameservers=behind(file_view, host.nameservers(self)),
                 vxlans=behind(network_view, network.vxlans(self)),
                 tcp_listeners=behind(network_view, network.ports(self, "tcp", "tcp6")),
                 udp_ports=behind(network_view, network.ports(self, "udp", "udp6")),
-                ipvs_services=behind(network_view, network.ipvs_services(self)),
-                nft_tables=behind(network_view, network.nft_tables(self)),
-                programs=behind(self._process_view(), network.programs(self)),
-                bpf_pins=behind(file_view, network.bpf_pins(self)),
+                ipvs_services=behind(network_view, hooks.ipvs_services(self)),
+                nft_tables=behind(network_view, hooks.nft_tables(self)),
+                kube_chains=behind(network_view, hooks.kube_chains(self)),
+                bpf_programs=behind(network_view, hooks.bpf_programs(self)),
+                modules=behind(kernel_view, behind(file_view, host.modules(self))),
+                programs=behind(self._process_view(), host.programs(self)),
+                bpf_pins=behind(file_view, hooks.bpf_pins(self)),
                 ip_forward=behind(network_view, self.fact("ip-forward", number)),
                 rp_filter=behind(network_view, network.rp_filter(self)),
-                rp_filter_files=behind(file_view, network.setting_lines(self, "sysctl-files")),
+                rp_filter_files=behind(file_view, host.setting_lines(self, "sysctl-files")),
                 ufw_enabled=behind(file_view, self.fact("ufw", lambda text: "yes" in text.lower())),
-                unmanaged_devices=behind(file_view, network.setting_lines(self, "network-manager")),
+                unmanaged_devices=behind(file_view, host.setting_lines(self, "network-manager")),
                 run_calico=behind(file_view, self._run_calico(mounts)),
                 calico_cgroup=_mounted(mounts, "/run/calico/cgroup"),
             ),

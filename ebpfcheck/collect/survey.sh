@@ -132,9 +132,46 @@ tool() {
         end no-tool "$1"
     elif "$@" 2>/dev/null </dev/null; then
         end ok
+        return 0
     else
         end failed "$1 does not know how, or refused"
     fi
+    return 1
+}
+
+# Is a part of the kernel there, so that a tool which asks for it does not load its module? True in a kernel without
+# modules, and where it cannot be told that it is not.
+in_kernel() {
+    [ ! -r /proc/modules ] || [ -d "/sys/module/$1" ] || ! has grep ||
+        grep -q -e "^$1 " /proc/modules 2>/dev/null </dev/null ||
+        grep -q -e "/$1\.ko" "/lib/modules/$release/modules.builtin" 2>/dev/null </dev/null
+}
+
+# Filters a listing of iptables or nftables: each of kube-proxy's and kubelet's own chains by name, and a "+" for each
+# of those that kube-proxy makes for Services and endpoints, of which there may be tens of thousands. A "!" stands for a
+# listing that failed.
+kube_chains() {
+    name=$1
+    shift
+    begin "$name" "$*"
+    if ! has "$1"; then
+        end no-tool "$1"
+    elif { "$@" 2>/dev/null </dev/null || echo '!'; } | sed -n -E -e '/^!$/p' \
+        -e 's/^(.*chain |:)KUBE-(SVC|SVL|SEP|FW|XLB|EXT)-.*/+/p' \
+        -e 's/^(.*chain |:)(KUBE-[A-Z-]+)( .*|$)/\2/p' 2>/dev/null; then
+        end ok
+    else
+        end no-tool sed
+    fi
+}
+
+# Does an interface belong to a pod?
+of_pod() {
+    case $1 in
+    cali[0-9a-f]* | veth[0-9a-f]* | lxc[0-9a-f]* | tap[0-9a-f]*) return 0 ;;
+    azv[0-9a-f]* | gke[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]* | eni[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]*) return 0 ;;
+    esac
+    return 1
 }
 
 # NAME LOCATOR PATTERN PATH...: the lines of many files that match, each after "PATH:"; a file that is not there does
@@ -206,6 +243,7 @@ else
     config=${config:-$unreadable}
     if [ -n "$config" ]; then
         wanted='BPF|CGROUP|DEBUG_INFO_BTF|HAVE_EBPF|NETKIT|NET_CLS|NET_SCH|SECURITY_LOCK|VETH|VXLAN|XDP'
+        wanted="$wanted|IP_NF_|IP_SET|NETFILTER_XT_|NFT_COMPAT|NF_CONNTRACK|NF_REJECT|NF_TABLES"
         # The last two show that the file goes on to its last part.
         lines config "$config" "/^(# )?CONFIG_($wanted|FRAME_WARN|STRIP_ASM)/p"
     else
@@ -249,6 +287,18 @@ for path in /sys/class/net/*/device/driver; do
     fi
 done
 if has readlink; then end ok; else end no-tool readlink; fi
+tool addresses 'ip -o addr' ip -o addr show
+begin offloads 'ethtool -k'
+if has ethtool; then
+    for path in /sys/class/net/*/device; do
+        device=${path%/device}
+        device=${device##*/}
+        if [ -d "$path" ] && ! of_pod "$device"; then ethtool -k "$device" 2>/dev/null </dev/null; fi
+    done | sed -n -E '/^[[:space:]]*(Features for |tx-udp_tnl-|tx-checksum-ip-generic:|rx-vlan-offload:)/p'
+    end ok
+else
+    end no-tool ethtool
+fi
 lines routes /proc/net/route '/^[^[:space:]]+[[:space:]]00000000[[:space:]]/p'
 lines routes6 /proc/net/ipv6_route '/^0{32} 00 /p'
 tool vxlans 'ip -d -j link show type vxlan' ip -d -j link show type vxlan
@@ -258,11 +308,51 @@ for path in /run/netns/* /var/run/netns/*; do
     *) tool "vxlans-in:${path##*/}" "ip -n ${path##*/} link" ip -n "${path##*/}" -d -j link show type vxlan ;;
     esac
 done
+for path in /run/docker/netns/*; do
+    case ${path##*/} in
+    '*' | default) ;;
+    *) tool "vxlans-in:docker/${path##*/}" "$path" nsenter "--net=$path" ip -d -j link show type vxlan ;;
+    esac
+done
 lines tcp /proc/net/tcp '/: .* 0A /p'
 lines tcp6 /proc/net/tcp6 '/: .* 0A /p'
 lines udp /proc/net/udp '/^ *[0-9]+: /p'
 lines udp6 /proc/net/udp6 '/^ *[0-9]+: /p'
-tool nft-tables 'nft list tables' nft list tables
+if in_kernel nf_tables; then
+    tool nft-tables 'nft list tables' nft list tables
+    if has nft || ! has iptables-nft-save; then
+        kube_chains kube-chains-nft nft list chains
+    else
+        kube_chains kube-chains-nft iptables-nft-save -t nat
+    fi
+else
+    for name in nft-tables kube-chains-nft; do
+        begin $name 'nftables, not loaded'
+        end absent
+    done
+fi
+# The tables of the older iptables that are in use; to ask for another would load it.
+file legacy-tables /proc/net/ip_tables_names
+if ! has grep || grep -q -e '^nat$' /proc/net/ip_tables_names 2>/dev/null </dev/null; then
+    kube_chains kube-chains-legacy iptables-legacy-save -t nat
+fi
+if ! tool bpf-net 'bpftool -j net' bpftool -j net; then
+    begin tc-filters 'tc filter show'
+    if has tc; then
+        for path in /sys/class/net/*; do
+            device=${path##*/}
+            if ! of_pod "$device" && [ -e "$path/ifindex" ]; then
+                for hook in ingress egress; do
+                    printf 'device %s %s\n' "$device" "$hook"
+                    tc filter show dev "$device" "$hook" 2>/dev/null </dev/null
+                done
+            fi
+        done
+        end ok
+    else
+        end no-tool tc
+    fi
+fi
 lines ipvs /proc/net/ip_vs '4,5p'
 file ip-forward /proc/sys/net/ipv4/ip_forward
 listing rp-filter /proc/sys/net/ipv4/conf '' /proc/sys/net/ipv4/conf/*/rp_filter
@@ -271,6 +361,25 @@ listing sysctl-files 'sysctl.conf and sysctl.d' rp_filter /etc/sysctl.conf /etc/
 begin programs '/proc/*/comm'
 cat /proc/[0-9]*/comm 2>/dev/null </dev/null
 end ok
+begin node-ip 'kubelet --node-ip'
+if has grep; then
+    # shellcheck disable=SC2013 # no path of /proc has blanks
+    for path in $(grep -l -x -e kubelet /proc/[0-9]*/comm 2>/dev/null </dev/null); do
+        echo kubelet
+        # The dot stands for "=" or for the NUL between two arguments.
+        grep -a -o -E -e '--node-ip.[0-9a-fA-F:.,]+' "${path%comm}cmdline" 2>/dev/null </dev/null
+    done
+    end ok
+else
+    end no-tool grep
+fi
+lines nameservers /etc/resolv.conf '/^[[:space:]]*nameserver[[:space:]]/p'
+# Kernel modules: those that are loaded, built in, and on disk.
+lines modules /proc/modules 's/^([^ ]*(_set|conntrack|tables|ipt_|xt_|nft_|vxlan|ipip|wireguard)[^ ]*) .*/\1/p'
+for name in builtin dep; do
+    lines "modules-$name" "/lib/modules/${release:-none}/modules.$name" \
+        's/^([^:]*\/)?([^/:]*(set|conntrack|tables|ipt_|xt_|nft_|vxlan|ipip|wireguard|REJECT)[^/:]*)\.ko.*/\2/p'
+done
 lines ufw /etc/ufw/ufw.conf '/^ENABLED=/p'
 listing network-manager NetworkManager.conf unmanaged-devices /etc/NetworkManager/NetworkManager.conf \
     /etc/NetworkManager/conf.d/*.conf /run/NetworkManager/conf.d/*.conf /usr/lib/NetworkManager/conf.d/*.conf

@@ -132,10 +132,53 @@ class Vxlan(msgspec.Struct, frozen=True, kw_only=True):
     """The named network namespace that it lives in; empty for the node's own."""
 
 
+class AttachedProgram(msgspec.Struct, frozen=True, kw_only=True):
+    """A BPF program on one of the node's own interfaces."""
+
+    device: str
+    hook: str
+    """Where it is attached: xdp, tc/ingress, tc/egress, tcx/ingress, tcx/egress, or what bpftool calls it."""
+    name: str
+    """The program's name, which the kernel cuts to 15 characters; empty where it has none."""
+
+
+class AttachedPrograms(msgspec.Struct, frozen=True, kw_only=True):
+    """The BPF programs on the node's own interfaces."""
+
+    programs: tuple[AttachedProgram, ...]
+    by: Literal["bpftool", "tc"]
+    """What listed them; tc sees neither TCX nor XDP."""
+
+
+class KubeChains(msgspec.Struct, frozen=True, kw_only=True):
+    """Chains whose names begin with KUBE-, in iptables or nftables."""
+
+    names: tuple[str, ...] = ()
+    """Those that kube-proxy or kubelet makes once."""
+    of_services: int = 0
+    """How many there are of those that kube-proxy makes for each Service and endpoint, rounded down to 1, 10, 100 ...,
+    since the number differs from node to node."""
+
+
+class FelixSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What FelixConfiguration sets of what concerns the checks, by the API's field names; None where it is not set."""
+
+    bpf_enabled: bool | None = None
+    bpf_data_iface_pattern: str | None = None
+    bpf_l3_iface_pattern: str | None = None
+    bpf_kube_proxy_iptables_cleanup_enabled: bool | None = None
+    bpf_kube_proxy_healthz_port: int | None = None
+    mtu_iface_pattern: str | None = None
+    vxlan_mtu: int | None = None
+    vxlan_port: int | None = None
+
+
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """What differs on every node."""
 
     name: str
+    addresses: tuple[tuple[str, str], ...] = ()
+    """Interface and address/prefix length, those of pods' interfaces and link-local ones left out."""
 
 
 class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +226,13 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     cgroup2_mounts: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Mount points of type cgroup2."""
     links: Fact[tuple[Link, ...]] = NOT_COLLECTED
+    offloads: Fact[tuple[tuple[str, tuple[str, ...]], ...]] = NOT_COLLECTED
+    """Each NIC that ethtool knows, with those offloads for tunnels and VLANs that are on."""
+    node_address_links: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """The interfaces that own the addresses that kubelet was given as the node's (--node-ip); Absent where it was given
+    none, or they are on no interface."""
+    nameservers: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """The name servers of /etc/resolv.conf."""
     vxlans: Fact[tuple[Vxlan, ...]] = NOT_COLLECTED
     """VXLAN devices, also of other named network namespaces than those of pods."""
     tcp_listeners: Fact[tuple[int, ...]] = NOT_COLLECTED
@@ -192,7 +242,10 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     ipvs_services: Fact[bool] = NOT_COLLECTED
     """Whether IPVS has virtual services; Absent where the kernel has no IPVS loaded."""
     nft_tables: Fact[tuple[str, ...]] = NOT_COLLECTED
-    """The nftables tables, each as "FAMILY NAME"."""
+    """The nftables tables, each as "FAMILY NAME"; Absent where the kernel has none loaded."""
+    kube_chains: Fact[KubeChains] = NOT_COLLECTED
+    """Chains of kube-proxy and kubelet; Absent where neither iptables nor nftables is in use."""
+    bpf_programs: Fact[AttachedPrograms] = NOT_COLLECTED
     programs: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Those running programs that concern Services, other dataplanes, containers or firewalls."""
     bpf_pins: Fact[tuple[str, ...]] = NOT_COLLECTED
@@ -202,6 +255,10 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """Reverse path filtering in force by interface, those of pods left out, `all` and `default` included."""
     rp_filter_files: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Lines about rp_filter in sysctl's files, each with the file's path."""
+    modules: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Kernel modules for filtering, tunnels and connection tracking that are loaded, built in or on disk."""
+    felix: Fact[FelixSettings] = NOT_COLLECTED
+    """What FelixConfiguration sets for this node."""
     ufw_enabled: Fact[bool] = NOT_COLLECTED
     """Whether ufw is configured to start; Absent where it is not installed."""
     unmanaged_devices: Fact[tuple[str, ...]] = NOT_COLLECTED
