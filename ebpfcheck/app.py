@@ -16,7 +16,7 @@ from ebpfcheck.exitcodes import FailOn, exit_code, kernel_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
-from ebpfcheck.model.facts import ClusterFacts, Install, Known, SourceKind
+from ebpfcheck.model.facts import ClusterFacts, Install, Known, NodeFacts, Source, SourceKind
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
 from ebpfcheck.model.report import CalicoTarget, Coverage, Report, ReportTarget, Selection, Status, Tool
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, fold_nodes
@@ -28,10 +28,15 @@ from ebpfcheck.versions import CalicoVersion
 VersionSource = Literal["flag", "cluster", "default"]
 
 
-def snapshot_of_node(survey: Survey, kind: SourceKind) -> Snapshot:
-    """Return the snapshot of one node that was surveyed; CannotRunError if nothing could be learned."""
+def snapshot_of_node(survey: Survey, kind: SourceKind, felix_config: str | None = None) -> Snapshot:
+    """Return the snapshot of one node that was surveyed, with what a file says of FelixConfiguration.
+
+    CannotRunError if nothing could be learned, UsageError if the file cannot be read.
+    """
     sources = SourceIndex()
     facts, problems = node_facts(survey, kind, sources)
+    if felix_config is not None:
+        facts = _with_felix(facts, felix_config, sources)
     kinds, nodes = fold_nodes((facts,))
     return Snapshot(
         tool_version=__version__,
@@ -41,6 +46,18 @@ def snapshot_of_node(survey: Survey, kind: SourceKind) -> Snapshot:
         nodes=nodes,
         problems=problems,
     )
+
+
+def _with_felix(facts: NodeFacts, path: str, sources: SourceIndex) -> NodeFacts:
+    # Imported here since most runs do without, and YAML takes a while to load.
+    from ebpfcheck.collect.felix import load_felix_settings
+
+    # kubelet names a node by its host name in lower case.
+    felix = Known(
+        value=load_felix_settings(path, facts.identity.name.lower()),
+        source=sources.add(Source(kind=SourceKind.LOCAL, locator=f"--felix-config {path}")),
+    )
+    return msgspec.structs.replace(facts, kind=msgspec.structs.replace(facts.kind, felix=felix))
 
 
 class Judge:
@@ -75,7 +92,11 @@ class Judge:
             finished_at=_now(),
             target=_target(snapshot),
             calico=CalicoTarget(
-                version=str(version), source=source, install=install, remark=_remark(self._knowledge, version)
+                version=str(version),
+                source=source,
+                install=install,
+                remark=_remark(self._knowledge, version),
+                felix_settings=_felix_source(snapshot),
             ),
             verdict=verdict,
             exit_code=exit_code(verdict, settings.fail_on),
@@ -171,6 +192,15 @@ def _target(snapshot: Snapshot) -> ReportTarget:
     if len(snapshot.nodes) == 1:
         return ReportTarget(kind="node", name=visible(snapshot.nodes[0].identity.name))
     return ReportTarget(kind="nodes", name=f"{len(snapshot.nodes) + len(snapshot.unseen)} nodes")
+
+
+def _felix_source(snapshot: Snapshot) -> str | None:
+    """Return where what FelixConfiguration sets comes from, None where it is not known of every node."""
+    felix = [kind.felix for kind in snapshot.kinds]
+    known = [fact for fact in felix if isinstance(fact, Known)]
+    if not known or len(known) < len(felix):
+        return None
+    return visible(snapshot.sources[known[0].source].locator)
 
 
 def _shown(problem: Problem) -> Problem:

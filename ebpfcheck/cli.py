@@ -127,6 +127,14 @@ VerboseOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the verdict and what is not right.")]
 SaveOption = Annotated[str | None, typer.Option(metavar="SNAPSHOT", help="Save what was collected to this file.")]
+FelixConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="What `kubectl get felixconfigurations -o yaml` prints; without it the defaults are taken, where that is "
+        "safe. - reads stdin.",
+    ),
+]
 TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long collecting may take at most.")]
 
 
@@ -199,6 +207,7 @@ def node(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    felix_config: FelixConfigOption = None,
     save: SaveOption = None,
     timeout: TimeoutOption = 30.0,
     color: ColorOption = ColorChoice.auto,
@@ -224,7 +233,7 @@ def node(
 
         judge = Judge(_settings(calico_version, install, only, skip, fail_on))
         outputs = _outputs(format, RENDERERS, save)
-        snapshot = snapshot_of_node(running.finish(), LocalTransport.kind)
+        snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
     return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), color, save)
 
 

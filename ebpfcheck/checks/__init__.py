@@ -24,10 +24,12 @@ BUILTIN: tuple[Check, ...] = (
     residue.ipvs_residue,
     residue.kube_proxy_residue,
     residue.bpf_residue,
+    residue.tc_foreign,
     host.docker_bridge,
     host.firewall,
     host.selinux,
     host.sysctl_rp_filter,
+    host.base_modules,
     host.base_ip_forward,
     host.base_networkmanager,
 )

@@ -2,6 +2,7 @@
 
 import re
 
+from ebpfcheck.knowledge.types import ModuleNeed
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -215,5 +216,56 @@ def base_networkmanager(given: Given) -> Outcome:
                 "vxlan.calico;interface-name:vxlan-v6.calico\\n' > /etc/NetworkManager/conf.d/calico.conf",
                 "systemctl reload NetworkManager",
             ),
+        ),
+    )
+
+
+_MODULES = optional(NodeKind.modules)
+_CONFIG = optional(NodeKind.kernel_config)
+
+
+@check(
+    id="node.base.modules",
+    title="Kernel modules that Calico's requirements name",
+    category="network",
+    severity=Severity.DEGRADE,
+    needs=(_MODULES, _CONFIG),
+)
+def base_modules(given: Given) -> Outcome:
+    """Whether what Calico needs of the kernel beside eBPF is loaded, built in, or on disk to be loaded."""
+    modules, config = given[_MODULES], given[_CONFIG]
+    options = dict(config.value) if isinstance(config, Known) else {}
+    lacking: list[ModuleNeed] = []
+    for need in given.release.network.modules.need:
+        if any(options.get(option) == "y" for option in need.options):
+            continue
+        if isinstance(modules, Known):
+            if not set(modules.value) & set(need.modules):
+                lacking.append(need)
+        elif options and all(options.get(option, "n") == "n" for option in need.options):
+            lacking.append(need)
+        else:
+            # By the configuration a module, of which nobody saw whether it is on disk.
+            return unseen("modules-unseen", "Which modules the kernel has could not be told", modules)
+    needed = "those that Calico's requirements name"
+    if not lacking:
+        return passed("there", "The kernel has what Calico needs of it beside eBPF.", required=needed)
+    shown = excerpt(", ".join(" or ".join(need.modules) for need in lacking), 160)
+    only_iptables = all(need.for_ == "iptables" for need in lacking)
+    return warn(
+        "iptables-lacking" if only_iptables else "lacking",
+        f"The kernel lacks what Calico's requirements name: {excerpt(', '.join(need.what for need in lacking), 200)}. "
+        + (
+            "In eBPF mode too Felix writes some rules with iptables, and fails at them; where it uses nftables "
+            "(nftablesMode) it needs none of these."
+            if only_iptables
+            else f"In eBPF mode too Calico {given.release.version} cannot do without."
+        ),
+        observed=f"not there: {shown}",
+        required=needed,
+        remediation=Remediation(
+            text="Install the package with the kernel's other modules (kernel-modules-extra on RHEL and its kin, "
+            "linux-modules-extra on Ubuntu) for the running kernel, or take a kernel that has them.",
+            commands=tuple(f"modprobe {need.modules[0]}" for need in lacking),
         ),
     )

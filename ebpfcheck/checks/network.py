@@ -1,42 +1,84 @@
 """The interfaces of a node: which ones Felix attaches to, what they are made of, what fits through them."""
 
-import json
 import re
 import shlex
+from collections.abc import Iterable
 
+from ebpfcheck.checks.felix import FELIX, set_command, settings
 from ebpfcheck.model.check import (
     Given,
     Outcome,
     check,
     fail,
+    optional,
     passed,
     required,
     unknown,
+    unseen,
     warn,
 )
-from ebpfcheck.model.facts import Link, NodeKind, Reason
+from ebpfcheck.model.facts import Known, Link, NodeKind, Reason
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
 _LINKS = required(NodeKind.links)
+_OWNERS = optional(NodeKind.node_address_links)
+_OFFLOADS = optional(NodeKind.offloads)
+_UDP = optional(NodeKind.udp_ports)
 
 
-def _default_links(given: Given) -> tuple[Link, ...]:
-    return tuple(link for link in given[_LINKS] if link.has_default_route)
+def _owners(given: Given) -> tuple[Link, ...]:
+    """Return the interfaces that own the node's address, as far as kubelet was told which that is.
+
+    An address on a dummy is one that the network routes to the node, over whichever interface.
+    """
+    owners = given[_OWNERS]
+    names = owners.value if isinstance(owners, Known) else ()
+    return tuple(link for link in given[_LINKS] if link.name in names and link.kind != "dummy")
 
 
-def _no_default_route(needed: str = "") -> Outcome:
+def _carriers(given: Given) -> tuple[Link, ...]:
+    """Return the interfaces that carry a default route or own the node's address."""
+    owners = _owners(given)
+    return tuple(link for link in given[_LINKS] if link.has_default_route or link in owners)
+
+
+def _no_carrier(needed: str = "") -> Outcome:
     return unknown(
         "no-default-route",
-        "No interface carries a default route, so it cannot be told which ones carry the node's traffic.",
+        "No interface carries a default route, and kubelet was not told the node's address, so it cannot be told which "
+        "ones carry the node's traffic.",
         reason=Reason.UNSUPPORTED,
         required=needed,
     )
 
 
+def _not_understood(setting: str, pattern: str) -> Outcome:
+    return unknown(
+        "pattern-not-understood",
+        f"{setting} is set to {excerpt(pattern, 80)!r}, which is no regular expression that this program understands.",
+        reason=Reason.UNPARSABLE,
+        observed=excerpt(pattern, 80),
+    )
+
+
+def _is_regex(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
+def _names(links: Iterable[Link]) -> str:
+    return excerpt(", ".join(excerpt(link.name, 20) for link in links), 160)
+
+
 def _pattern_with(pattern: str, names: tuple[str, ...], links: tuple[Link, ...]) -> str:
-    """Return a default pattern that also matches some interfaces; that it does is tried, not assumed."""
-    wanted = f"{pattern[:-1]}|{'|'.join(re.escape(name) + '$' for name in names)})"
+    """Return a pattern that also matches some interfaces; that it does is tried, not assumed."""
+    added = "|".join(re.escape(name) + "$" for name in names)
+    # Into the defaults' own brackets; a pattern of the user's may have any form.
+    wanted = f"{pattern[:-1]}|{added})" if re.fullmatch(r"\^\(.*\)", pattern) else f"{pattern}|^({added})"
     matched = {link.name for link in links if re.search(wanted, link.name)}
     if not matched >= set(names):
         raise ValueError(f"{wanted} does not match {names}")
@@ -48,20 +90,74 @@ def _pattern_with(pattern: str, names: tuple[str, ...], links: tuple[Link, ...])
     title="Interfaces that Felix attaches to",
     category="network",
     severity=Severity.BLOCKER,
-    needs=(_LINKS,),
+    needs=(_LINKS, _OWNERS, FELIX),
 )
 def data_iface(given: Given) -> Outcome:
-    """Whether the default pattern of the release matches the interfaces that carry the default routes."""
-    calico = given.release.version
-    carriers = _default_links(given)
+    """Whether the pattern in force matches the interfaces that own the node's address and carry default routes."""
+    calico, felix = given.release.version, settings(given)
+    is_set = felix is not None and felix.bpf_data_iface_pattern is not None
     patterns = given.release.data_iface_patterns
-    needed = f"bpfDataIfacePattern matches them; its default is {patterns[-1]}"
+    if felix is not None and felix.bpf_data_iface_pattern is not None:
+        patterns = (felix.bpf_data_iface_pattern,)
+        if not _is_regex(patterns[0]):
+            return _not_understood("bpfDataIfacePattern", patterns[0])
+    needed = f"bpfDataIfacePattern matches them; {'it is set to' if is_set else 'its default is'} {patterns[-1]}"
+    carriers = _carriers(given)
     if not carriers:
-        return _no_default_route(needed)
-    names = ", ".join(excerpt(link.name, 20) for link in carriers)
-    missed = tuple(link.name for link in carriers if not re.search(patterns[0], link.name))
-    covers = _covers(given, carriers)
-    if not missed and covers:
+        return _no_carrier(needed)
+    observed = _names(carriers)
+    missed = tuple(link for link in carriers if not re.search(patterns[0], link.name))
+    if not missed:
+        return _own_devices_missed(given, patterns[-1]) or _matched(given, carriers, patterns[-1], needed)
+    names = tuple(link.name for link in missed)
+    fix = Remediation(
+        text="Set this pattern before eBPF mode is enabled (run it from where kubectl works).",
+        commands=(set_command("bpfDataIfacePattern", _pattern_with(patterns[-1], names, given[_LINKS])),),
+    )
+    if felix is None:
+        some = len(patterns) > 1 and all(re.search(patterns[-1], name) for name in names)
+        return unknown(
+            "patch" if some else "not-matched",
+            f"{_names(missed)} {_role(given, missed)}, and Felix {calico} does not attach to it by default"
+            + (" in some of its patches" if some else "")
+            + ": NodePorts, and pod traffic between nodes, break unless bpfDataIfacePattern was set, which cannot be "
+            "seen from the node.",
+            reason=Reason.NOT_COLLECTED,
+            observed=observed,
+            required=needed,
+            remediation=fix,
+        )
+    what = f"{_names(missed)} {_role(given, missed)}, and the bpfDataIfacePattern in force does not match it"
+    owners = _owners(given)
+    if owners and not any(link in owners for link in missed):
+        return warn(
+            "second-interface",
+            f"{what}: NodePorts do not answer there, and pods' traffic that leaves there is not looked after by Felix "
+            f"{calico}. The interface with the node's address ({_names(owners)}) is matched.",
+            observed=observed,
+            required=needed,
+            remediation=fix,
+        )
+    return fail(
+        "set-not-matched" if is_set else "default-not-matched",
+        f"{what}: Felix {calico} leaves it alone, and NodePorts and pod traffic between nodes break, unless "
+        "FELIX_BPFDATAIFACEPATTERN on calico-node says otherwise.",
+        observed=observed,
+        required=needed,
+        remediation=fix,
+    )
+
+
+def _role(given: Given, missed: tuple[Link, ...]) -> str:
+    if any(link in _owners(given) for link in missed):
+        return "owns the node's address"
+    return "carries a default route"
+
+
+def _matched(given: Given, carriers: tuple[Link, ...], pattern: str, needed: str) -> Outcome:
+    calico, names = given.release.version, _names(carriers)
+    covers = _covers(given, carriers, pattern)
+    if covers:
         return unknown(
             "covered",
             f"Felix {calico} attaches to the topmost interface that its pattern matches: to {covers}, which leaves "
@@ -73,56 +169,66 @@ def data_iface(given: Given) -> Outcome:
                 text="Set bpfDataIfacePattern to match the interface with the default route alone."
             ),
         )
-    if not missed:
-        return passed("matched", f"Felix {calico} attaches to {names} by default.", observed=names, required=needed)
-    some = len(patterns) > 1 and all(re.search(patterns[-1], name) for name in missed)
-    shown = ", ".join(excerpt(name, 20) for name in missed)
-    setting = _pattern_with(patterns[-1], missed, given[_LINKS])
-    return unknown(
-        "patch" if some else "not-matched",
-        f"{shown} carries a default route, and Felix {calico} does not attach to it by default"
-        + (" in some of its patches" if some else "")
-        + ": NodePorts, and pod traffic between nodes, break unless bpfDataIfacePattern was set, which cannot be seen "
-        "from the node.",
-        reason=Reason.NOT_COLLECTED,
-        observed=names,
-        required=needed,
-        remediation=Remediation(
-            text="Set this pattern before eBPF mode is enabled (run it from where kubectl works).",
-            commands=(
-                "kubectl patch felixconfiguration default --type merge -p "
-                + shlex.quote(json.dumps({"spec": {"bpfDataIfacePattern": setting}})),
-            ),
-        ),
+    felix = settings(given)
+    by = (
+        "by the pattern that is set" if felix is not None and felix.bpf_data_iface_pattern is not None else "by default"
+    )
+    return passed("matched", f"Felix {calico} attaches to {names} {by}.", observed=names, required=needed)
+
+
+def _own_devices_missed(given: Given, pattern: str) -> Outcome | None:
+    """Judge a pattern set by hand in releases whose pattern has to name Calico's own devices too."""
+    felix = settings(given)
+    if given.release.own_devices_added or felix is None or felix.bpf_data_iface_pattern is None:
+        return None
+    rules = given.release.network
+    own = {*rules.l3.own_devices, *rules.vxlan.own_devices}
+    lacking = tuple(link for link in given[_LINKS] if link.name in own and not re.search(pattern, link.name))
+    if not lacking:
+        return None
+    wanted = _pattern_with(pattern, tuple(link.name for link in lacking), given[_LINKS])
+    return fail(
+        "own-devices",
+        f"The bpfDataIfacePattern that is set does not match Calico's own {_names(lacking)}, which it has to name in "
+        f"Calico {given.release.version}: pod traffic between nodes does not get through it.",
+        observed=_names(lacking),
+        required=f"bpfDataIfacePattern matches them too; it is set to {pattern}",
+        remediation=Remediation(text="Set this pattern.", commands=(set_command("bpfDataIfacePattern", wanted),)),
     )
 
 
-def _covers(given: Given, carriers: tuple[Link, ...]) -> str:
-    """Name the interfaces on top of those with default routes that Felix prefers to them; "" if there is none."""
+def _covers(given: Given, carriers: tuple[Link, ...], pattern: str) -> str:
+    """Name the interfaces on top of the carriers that Felix prefers to them; "" if there is none."""
     if not given.release.members_left_alone:
         return ""
-    pattern = given.release.data_iface_patterns[-1]
     below = {link.name for link in carriers}
-    tops = [
-        link.name
+    return _names(
+        link
         for link in given[_LINKS]
-        if link.kind != "bridge" and below & set(link.lower) and re.search(pattern, link.name)
-    ]
-    return excerpt(", ".join(tops), 120)
+        if link.kind != "bridge"
+        and link.name not in below
+        and below & set(link.lower)
+        and re.search(pattern, link.name)
+    )
 
 
 @check(
     id="node.net.iface-topology",
-    title="Members of bonds and bridges",
+    title="Bonds, bridges and VLANs",
     category="network",
     severity=Severity.DEGRADE,
-    needs=(_LINKS,),
+    needs=(_LINKS, _OWNERS, FELIX, _OFFLOADS),
 )
 def iface_topology(given: Given) -> Outcome:
-    """Whether the pattern also matches interfaces that are part of a bond, a bridge or a VLAN."""
-    calico = given.release.version
+    """Whether the pattern also matches parts of a bond, bridge or VLAN, and whether VLANs work at the release."""
+    calico, felix = given.release.version, settings(given)
     links = given[_LINKS]
     pattern = given.release.data_iface_patterns[-1]
+    how = "would by default attach"
+    if felix is not None and felix.bpf_data_iface_pattern is not None:
+        pattern, how = felix.bpf_data_iface_pattern, "attaches, by the pattern that is set,"
+        if not _is_regex(pattern):
+            return _not_understood("bpfDataIfacePattern", pattern)
     members: list[str] = []
     for master in links:
         if master.kind not in ("bond", "bridge", "vlan", "team"):
@@ -131,44 +237,93 @@ def iface_topology(given: Given) -> Outcome:
         if master.kind != "bridge" and is_preferred:
             continue
         members += [f"{member} of {master.kind} {master.name}" for member in master.lower if re.search(pattern, member)]
-    if not members:
-        return passed("none", f"No member of a bond, bridge or VLAN is one that Felix {calico} attaches to by default.")
-    shown = excerpt(", ".join(members), 200)
-    return warn(
-        "members",
-        f"Felix {calico} would by default attach to {shown}: programs on a member see frames that are not for the "
-        "node, and drop what they do not know, such as traffic of bridged VMs.",
+    if members:
+        shown = excerpt(", ".join(members), 200)
+        return warn(
+            "members",
+            f"Felix {calico} {how} to {shown}: programs on a member see frames that are not for the node, and drop "
+            "what they do not know, such as traffic of bridged VMs.",
+            observed=shown,
+            required="bpfDataIfacePattern matches the interface that owns the address, and not its members",
+            remediation=Remediation(
+                text="Set bpfDataIfacePattern to match the bond, bridge or VLAN alone, before eBPF mode is enabled."
+            ),
+        )
+    return _vlans(given) or passed(
+        "none", f"No member of a bond, bridge or VLAN is one that Felix {calico} attaches to."
+    )
+
+
+def _vlans(given: Given) -> Outcome | None:
+    """Judge VLAN devices that carry the node's traffic; None where there is none."""
+    calico, rule = given.release.version, given.release.network.vlan
+    vlans = tuple(link for link in _carriers(given) if link.kind == "vlan")
+    if not vlans:
+        return None
+    shown = _names(vlans)
+    if not given.release.takes_vlans:
+        return warn(
+            "vlan",
+            f"{shown} is a VLAN device and carries the node's traffic, which the documentation of Calico {calico} does "
+            "not support in eBPF mode.",
+            observed=shown,
+            required="an interface without VLAN tag",
+            remediation=Remediation(text="Upgrade Calico, or take the node's traffic off the tagged interface."),
+        )
+    needed = f"the NIC below takes the tags off ({rule.offload})"
+    offloads = given[_OFFLOADS]
+    of_nics = dict(offloads.value) if isinstance(offloads, Known) else {}
+    parents = [member for vlan in vlans for member in vlan.lower]
+    without = [name for name in parents if name in of_nics and rule.offload not in of_nics[name]]
+    if without:
+        return warn(
+            "vlan-offload",
+            f"{shown} is a VLAN device, and {excerpt(', '.join(without), 80)} leaves the tags to the kernel "
+            f"({rule.offload} is off): Calico {calico} supports VLANs only where the NIC takes them off.",
+            observed=f"{rule.offload} off",
+            required=needed,
+            remediation=Remediation(
+                text="Turn the offload on and keep it on over reboots, if the NIC can.",
+                commands=tuple(f"ethtool -K {shlex.quote(name)} rxvlan on" for name in without),
+            ),
+        )
+    if all(name in of_nics for name in parents):
+        return passed("vlan", f"{shown} is a VLAN device, and the NIC takes the tags off.", required=needed)
+    return passed(
+        "vlan-unseen",
+        f"{shown} is a VLAN device. Calico {calico} supports that where the NIC takes the tags off ({rule.offload}), "
+        "which was not seen.",
         observed=shown,
-        required="bpfDataIfacePattern matches the interface that owns the address, and not its members",
-        remediation=Remediation(
-            text="Set bpfDataIfacePattern to match the bond, bridge or VLAN alone, before eBPF mode is enabled."
-        ),
+        required=needed,
+        note=True,
     )
 
 
 @check(
     id="node.net.l3-overlay",
-    title="Default route over a device without Ethernet",
+    title="WireGuard and tunnels of the user's own",
     category="network",
     severity=Severity.BLOCKER,
-    needs=(_LINKS,),
+    needs=(_LINKS, _OWNERS, FELIX, _UDP),
 )
 def l3_overlay(given: Given) -> Outcome:
-    """Whether the node's default route goes over WireGuard, tun or a tunnel of the user's."""
+    """Whether the node's traffic goes over WireGuard, tun or a tunnel of the user's, and whether it gets through."""
     calico, rule = given.release.version, given.release.network.l3
-    carriers = _default_links(given)
+    carriers = _carriers(given)
     if not carriers:
-        return _no_default_route()
-    routed = [
-        link.name
+        return _no_carrier()
+    routed = tuple(
+        link
         for link in carriers
         if link.kind in ("wireguard", "tun", "tunnel", "ppp") and link.name not in rule.own_devices
-    ]
+    )
     if not routed:
-        return passed("none", "No default route goes over a device without Ethernet headers.")
-    shown = excerpt(", ".join(routed), 80)
-    what = f"The default route goes over {shown}, whose packets have no Ethernet header."
-    needed = "the default route over an Ethernet device, or bpfL3IfacePattern"
+        return _wireguard_dropped(given, is_carrier=False) or passed(
+            "none", "The node's traffic goes over no device without Ethernet headers."
+        )
+    shown = _names(routed)
+    what = f"The node's traffic goes over {shown}, whose packets have no Ethernet header."
+    needed = "the node's traffic over an Ethernet device, or bpfL3IfacePattern"
     if not given.release.takes_l3_pattern:
         return fail(
             "not-supported",
@@ -178,14 +333,60 @@ def l3_overlay(given: Given) -> Outcome:
             required=needed,
             remediation=Remediation(text="Upgrade Calico, or route the cluster's traffic over an Ethernet device."),
         )
-    return unknown(
-        "pattern-unseen",
-        f"{what} Felix {calico} leaves {shown} alone, and NodePorts do not work there, unless bpfL3IfacePattern names "
-        "it, which cannot be seen from the node.",
-        reason=Reason.NOT_COLLECTED,
-        observed=shown,
-        required=needed,
-        remediation=Remediation(text=f"Set bpfL3IfacePattern to a pattern that matches {shown}."),
+    fix = Remediation(
+        text="Set this pattern.",
+        commands=(set_command("bpfL3IfacePattern", "^(" + "|".join(re.escape(link.name) for link in routed) + ")$"),),
+    )
+    felix = settings(given)
+    if felix is None:
+        return unknown(
+            "pattern-unseen",
+            f"{what} Felix {calico} leaves {shown} alone, and NodePorts do not work there, unless bpfL3IfacePattern "
+            "names it, which cannot be seen from the node.",
+            reason=Reason.NOT_COLLECTED,
+            observed=shown,
+            required=needed,
+            remediation=fix,
+        )
+    pattern = felix.bpf_l3_iface_pattern or ""
+    if not _is_regex(pattern):
+        return _not_understood("bpfL3IfacePattern", pattern)
+    if not pattern or not all(re.search(pattern, link.name) for link in routed):
+        return fail(
+            "not-named",
+            f"{what} bpfL3IfacePattern {'does not match it' if pattern else 'is not set'}: Felix {calico} leaves "
+            f"{shown} alone, and NodePorts do not work there.",
+            observed=shown,
+            required=needed,
+            remediation=fix,
+        )
+    return _wireguard_dropped(given, is_carrier=True) or passed(
+        "named", f"{what} bpfL3IfacePattern names it.", observed=shown, required=needed
+    )
+
+
+def _wireguard_dropped(given: Given, *, is_carrier: bool) -> Outcome | None:
+    """Judge releases that take what comes for WireGuard's usual port for Calico's own; None if that hits nobody."""
+    calico, rule = given.release.version, given.release.network.l3
+    udp, links = given[_UDP], given[_LINKS]
+    users = tuple(link for link in links if link.kind == "wireguard" and link.name not in rule.own_devices)
+    if given.release.drops_wireguard is False or not users:
+        return None
+    if not isinstance(udp, Known):
+        return unseen(
+            "wireguard-port-unseen", f"Which port the WireGuard of {_names(users)} uses could not be told", udp
+        )
+    if rule.wireguard_port not in udp.value:
+        return None
+    say = fail if is_carrier else warn
+    return say(
+        "wireguard-port",
+        f"{_names(users)} is WireGuard, and UDP port {rule.wireguard_port} is taken here. Calico {calico}"
+        + ("" if given.release.drops_wireguard else ", in some of its patches,")
+        + " drops what comes to that port from others than Calico's own nodes.",
+        observed=f"UDP port {rule.wireguard_port}",
+        required="the user's WireGuard on another port",
+        remediation=Remediation(text="Move that WireGuard to another port, or take another release of Calico."),
     )
 
 
@@ -194,20 +395,27 @@ def l3_overlay(given: Given) -> Outcome:
     title="Room for VXLAN in the MTU",
     category="network",
     severity=Severity.DEGRADE,
-    needs=(_LINKS,),
+    needs=(_LINKS, _OWNERS, FELIX),
 )
 def mtu(given: Given) -> Outcome:
     """What MTU pods get, and whether the interfaces agree."""
     calico, rule = given.release.version, given.release.network.mtu
-    carriers = _default_links(given)
+    carriers, felix = _carriers(given), settings(given)
     if not carriers:
-        return _no_default_route()
+        return _no_carrier()
     lowest = min(link.mtu for link in carriers)
     observed = ", ".join(f"{excerpt(link.name, 20)} {link.mtu}" for link in carriers)
     overhead = rule.vxlan_overhead["ipv4"]
     needed = f"{overhead} bytes of room for VXLAN ({rule.vxlan_overhead['ipv6']} over IPv6), which NodePorts use too"
-    pattern = given.release.mtu_iface_pattern
-    if pattern is None:
+    pattern, whose = given.release.mtu_iface_pattern, " by default"
+    if felix is not None and pattern is not None and felix.mtu_iface_pattern is not None:
+        pattern, whose = felix.mtu_iface_pattern, ", which is set,"
+        if not _is_regex(pattern):
+            return _not_understood("mtuIfacePattern", pattern)
+    if felix is not None and felix.vxlan_mtu:
+        taken = felix.vxlan_mtu
+        why = f"vxlanMTU is set to {taken} in FelixConfiguration"
+    elif pattern is None:
         taken = rule.fixed
         why = f"Calico {calico} takes {taken} for VXLAN whatever the interface has"
     else:
@@ -215,7 +423,7 @@ def mtu(given: Given) -> Outcome:
         host = min(matched, default=rule.assumed)
         taken = host - overhead
         what = "is the smallest of the interfaces that" if matched else "it assumes, as no interface is up that"
-        why = f"Felix {calico} takes the host's MTU for {host}, which {what} its mtuIfacePattern matches by default"
+        why = f"Felix {calico} takes the host's MTU for {host}, which {what} its mtuIfacePattern{whose} matches"
     if taken > lowest - overhead:
         return warn(
             "too-small",
@@ -244,27 +452,31 @@ def _with_members(carriers: tuple[Link, ...], links: tuple[Link, ...]) -> tuple[
     title="Offloads that spoil VXLAN",
     category="network",
     severity=Severity.DEGRADE,
-    needs=(_LINKS,),
+    needs=(_LINKS, _OWNERS, _OFFLOADS),
 )
 def offload_vxlan(given: Given) -> Outcome:
-    """Whether a NIC with a default route has a driver that has lost VXLAN packets."""
+    """Whether a NIC that carries the node's traffic has a driver whose tunnel offloads have lost VXLAN packets."""
     rule = given.release.network.offload
-    carriers = _with_members(_default_links(given), given[_LINKS])
+    carriers = _with_members(_carriers(given), given[_LINKS])
     if not carriers:
-        return _no_default_route()
-    hit = [link for link in carriers if link.driver in rule.drivers]
+        return _no_carrier()
+    offloads = given[_OFFLOADS]
+    on = dict(offloads.value) if isinstance(offloads, Known) else {}
+    suspects = [link for link in carriers if link.driver in rule.drivers]
+    hit = [link for link in suspects if link.name not in on or set(on[link.name]) & set(rule.features)]
     if hit:
         shown = excerpt(", ".join(f"{link.name} ({link.driver})" for link in hit), 80)
+        seen = all(link.name in on for link in hit)
         return warn(
             "driver",
-            f"{shown}: with this driver VXLAN packets have been lost to a checksum offload, so that only ICMP crosses "
-            "between nodes. Whether that offload is on was not looked at.",
+            f"{shown}: with this driver VXLAN packets have been lost to a tunnel offload, so that only ICMP crosses "
+            f"between nodes. {'It is on' if seen else 'Whether it is on could not be told'}.",
             observed=shown,
-            required="the tunnel checksum offload is off, or works",
+            required="the offload is off, or works",
             remediation=Remediation(
                 text="Turn the offload off and keep it off over reboots, or set vxlanPort to another port.",
                 commands=tuple(
-                    f"ethtool -K {shlex.quote(link.name)} tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off"
+                    f"ethtool -K {shlex.quote(link.name)} {' '.join(f'{name} off' for name in rule.features)}"
                     for link in hit
                 ),
             ),
@@ -272,8 +484,14 @@ def offload_vxlan(given: Given) -> Outcome:
     if any(link.driver is None for link in carriers):
         return unknown(
             "driver-unseen",
-            "The driver of an interface with a default route could not be told.",
+            "The driver of an interface that carries the node's traffic could not be told.",
             reason=Reason.TOOL_MISSING,
         )
     shown = ", ".join(f"{excerpt(link.name, 20)} {excerpt(link.driver or 'no driver', 20)}" for link in carriers)
-    return passed("none", "Nothing is known against the drivers of the interfaces with default routes.", observed=shown)
+    if suspects:
+        return passed(
+            "off", "The driver has lost VXLAN packets to a tunnel offload, which is off here.", observed=shown
+        )
+    return passed(
+        "none", "Nothing is known against the drivers of the interfaces that carry the node's traffic.", observed=shown
+    )

@@ -1,5 +1,6 @@
-"""What other dataplanes left behind: IPVS, kube-proxy's rules, pins in bpffs."""
+"""What other dataplanes left behind or have attached: IPVS, kube-proxy's rules, BPF pins and programs."""
 
+from ebpfcheck.checks.felix import FELIX, PROGRAMS, is_on, is_own, set_command, settings
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -13,8 +14,10 @@ from ebpfcheck.model.check import (
     unseen,
     warn,
 )
-from ebpfcheck.model.facts import Known, NodeKind, Reason
+from ebpfcheck.model.facts import Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
+from ebpfcheck.model.text import excerpt
+from ebpfcheck.versions import KernelRelease
 
 _LINKS = required(NodeKind.links)
 _IPVS = settled(NodeKind.ipvs_services)
@@ -62,67 +65,120 @@ def ipvs_residue(given: Given) -> Outcome:
 
 
 _NFT = optional(NodeKind.nft_tables)
+_CHAINS = optional(NodeKind.kube_chains)
 _NEEDED_PROGRAMS = required(NodeKind.programs)
 
 
 @check(
     id="node.kube-proxy.residue",
-    title="nftables tables of kube-proxy",
+    title="kube-proxy's rules",
     category="network",
     severity=Severity.DEGRADE,
-    needs=(_NFT, _NEEDED_PROGRAMS),
+    needs=(_NFT, _CHAINS, _NEEDED_PROGRAMS, FELIX, PROGRAMS),
 )
 def kube_proxy_residue(given: Given) -> Outcome:
-    """Whether kube-proxy's nftables tables are there although it does not run."""
-    calico, rule = given.release.version, given.release.network.nft
-    nft = given[_NFT]
-    needed = "no table of kube-proxy's once it is gone"
+    """Whether kube-proxy's rules are there although it does not run, or it runs beside eBPF mode."""
+    calico = given.release.version
     programs, healthz = given[_NEEDED_PROGRAMS], given.release.network.healthz
+    felix, on = settings(given), is_on(given)
+    kept = felix is not None and felix.bpf_kube_proxy_iptables_cleanup_enabled is False
+    unless = "" if felix is not None else ", unless bpfKubeProxyIptablesCleanupEnabled was set to false"
+    needed = "no rules of kube-proxy's once it is gone"
     if any(program in programs for program in healthz.kube_proxies):
+        if on and not kept:
+            return warn(
+                "both",
+                f"kube-proxy runs, and so does Calico's eBPF mode: Felix {calico} removes kube-proxy's rules and "
+                f"kube-proxy puts them back, over and over{unless}.",
+                observed="kube-proxy runs, and Calico's programs are attached",
+                required="kube-proxy is gone, or bpfKubeProxyIptablesCleanupEnabled is false",
+                remediation=Remediation(
+                    text="Take kube-proxy off the nodes. Where it has to stay, tell Felix to leave its rules alone.",
+                    commands=(set_command("bpfKubeProxyIptablesCleanupEnabled", value=False),),
+                ),
+            )
         return passed("running", "kube-proxy runs, and has its rules, as it should for now.", required=needed)
-    if not isinstance(nft, Known):
-        return unseen(
-            "tables-unseen",
-            "Whether kube-proxy left nftables tables behind could not be told",
-            nft,
-            required=needed,
-            remediation=Remediation(
-                text="Install nft on the node, or look by other means.", commands=("nft list tables",)
-            ),
-        )
-    tables = [table for table in nft.value if table in rule.kube_proxy_tables]
-    shown = ", ".join(tables)
-    if not tables:
-        return passed("none", "kube-proxy has left no nftables table.", required=needed)
+    tables, chains = _tables_left(given), _chains_left(given)
+    shown = ", ".join((*tables, *([chains] if chains else [])))
+    if not shown:
+        for fact, what in ((given[_CHAINS], "chains of iptables"), (given[_NFT], "nftables tables")):
+            if isinstance(fact, Unknown):
+                return unseen(
+                    "rules-unseen",
+                    f"Whether kube-proxy left {what} behind could not be told",
+                    fact,
+                    required=needed,
+                    remediation=Remediation(
+                        text="Look as root, with nft or iptables on the node's PATH.",
+                        commands=("nft list tables", "iptables-save -t nat"),
+                    ),
+                )
+        return passed("none", "kube-proxy has left no rules.", required=needed)
     within = [program for program in healthz.may_be_kube_proxy if program in programs]
+    if within and on is False:
+        return passed(
+            "running-within",
+            f"kube-proxy's rules are there, as they are where it runs inside of {within[0]}.",
+            observed=shown,
+            required=needed,
+        )
     if within:
         return unknown(
             "may-run",
-            f"kube-proxy's nftables tables are there; whether it still runs inside of {within[0]} cannot be told.",
+            f"kube-proxy's rules are there; whether it still runs inside of {within[0]} cannot be told.",
             reason=Reason.UNSUPPORTED,
             observed=shown,
             required=needed,
         )
-    if given.release.removes_nft_tables is True:
-        return passed(
-            "removed",
-            f"kube-proxy has left tables behind ({shown}); Felix {calico} removes them in eBPF mode, unless "
-            "bpfKubeProxyIptablesCleanupEnabled was set to false, and the IPv6 ones only if IPv6 is on.",
+    removed = given.release.removes_nft_tables if tables else True
+    if kept or on or removed is not True:
+        why = (
+            "is told to leave them (bpfKubeProxyIptablesCleanupEnabled is false)"
+            if kept
+            else "does not remove such tables" + ("" if removed is False else " in some of its patches")
+            if removed is not True
+            else "runs in eBPF mode and has not removed them"
+        )
+        return warn(
+            "left",
+            f"kube-proxy is gone and its rules are not ({shown}). Felix {calico} {why}, and they go on to send "
+            "Services their old way.",
             observed=shown,
             required=needed,
-            note=True,
+            remediation=Remediation(
+                text="Delete the tables, or reboot the node." if tables else "Reboot the node.",
+                commands=tuple(f"nft delete table {table}" for table in tables),
+            ),
         )
-    return warn(
-        "left",
-        f"kube-proxy is gone and its tables are not ({shown}); Felix {calico} does not remove them"
-        + ("" if given.release.removes_nft_tables is False else " in some of its patches")
-        + ", and they go on to send Services their old way.",
+    return passed(
+        "removed",
+        f"kube-proxy has left rules behind ({shown}); Felix {calico} removes them in eBPF mode{unless}"
+        + (", those for IPv6 only if IPv6 is on" if tables else "")
+        + ".",
         observed=shown,
         required=needed,
-        remediation=Remediation(
-            text="Delete them, or reboot the node.", commands=tuple(f"nft delete table {table}" for table in tables)
-        ),
+        note=True,
     )
+
+
+def _tables_left(given: Given) -> tuple[str, ...]:
+    nft = given[_NFT]
+    return (
+        tuple(table for table in nft.value if table in given.release.network.nft.kube_proxy_tables)
+        if isinstance(nft, Known)
+        else ()
+    )
+
+
+def _chains_left(given: Given) -> str:
+    """Say which of kube-proxy's chains are there, "" if none is; those of kubelet's own do not count."""
+    chains = given[_CHAINS]
+    if not isinstance(chains, Known):
+        return ""
+    if chains.value.of_services:
+        more = "one" if chains.value.of_services == 1 else f"{chains.value.of_services} or more"
+        return f"{more} of the chains KUBE-SVC-*, KUBE-SEP-* and the like"
+    return ", ".join(name for name in chains.value.names if name in given.release.network.kube_chains.of_kube_proxy)
 
 
 _PINS = settled(NodeKind.bpf_pins)
@@ -160,3 +216,62 @@ def bpf_residue(given: Given) -> Outcome:
             note=True,
         )
     return passed("clean", "Neither Calico nor Cilium has pinned anything in bpffs.", observed=shown)
+
+
+_RELEASE = optional(NodeKind.kernel_release)
+
+
+@check(
+    id="node.tc.foreign",
+    title="BPF programs of others",
+    category="network",
+    severity=Severity.DEGRADE,
+    needs=(PROGRAMS, _RELEASE),
+)
+def tc_foreign(given: Given) -> Outcome:
+    """Whether somebody else has BPF programs on the node's interfaces, where Felix attaches its own."""
+    attached = given[PROGRAMS]
+    if not isinstance(attached, Known):
+        return unseen(
+            "programs-unseen",
+            "Which BPF programs are on the node's interfaces could not be told",
+            attached,
+            remediation=Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",)),
+        )
+    needed = "no programs but Calico's on the node's interfaces"
+    foreign = [program for program in attached.value.programs if not is_own(given, program.name)]
+    if foreign:
+        shown = excerpt(
+            ", ".join(f"{one.name or 'a program without name'} on {one.device} ({one.hook})" for one in foreign), 200
+        )
+        return warn(
+            "foreign",
+            f"Others have BPF programs on the node's interfaces: {shown}. Where two attach to one hook, the first may "
+            f"take packets before Felix {given.release.version} sees them, or one replaces the other.",
+            observed=shown,
+            required=needed,
+            remediation=Remediation(
+                text="Find out whose they are. Remove what is left over; for what is to stay, ask its maker whether it "
+                "lives with Calico's programs, and try it on one node.",
+                commands=("bpftool net", "bpftool prog show"),
+            ),
+        )
+    if attached.value.by == "tc" and not _is_before_tcx(given):
+        limit = given.release.network.programs.tcx_kernel
+        return unknown(
+            "tcx-unseen",
+            f"tc lists no programs of others, but there may be some that are attached by TCX (kernel {limit}, or one "
+            "with its changes), which only bpftool lists, and it is not there or was refused.",
+            reason=Reason.TOOL_MISSING,
+            required=needed,
+            remediation=Remediation(text="Look as root, with bpftool on the node's PATH."),
+        )
+    return passed("none", "Nobody else has BPF programs on the node's interfaces.", required=needed)
+
+
+def _is_before_tcx(given: Given) -> bool:
+    """Whether the kernel surely has no TCX; those of Enterprise Linux take such things over whatever their number."""
+    release = given[_RELEASE]
+    kernel = KernelRelease.parse(release.value) if isinstance(release, Known) else None
+    first = KernelRelease.parse(given.release.network.programs.tcx_kernel)
+    return kernel is not None and first is not None and not kernel.is_el and kernel.base < first.base

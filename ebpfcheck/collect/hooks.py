@@ -128,10 +128,14 @@ def _programs_of_tc(text: str) -> tuple[AttachedProgram, ...]:
         if len(words) == 3 and words[0] == "device":
             device, hook = words[1], words[2]
         elif (match := _TC_PROGRAM.match(line)) is not None:
-            # Objects loaded by tc are named FILE:[SECTION].
-            name = match[1].rpartition(":[")[2].rstrip("]")
-            found.add(AttachedProgram(device=device, hook=f"tc/{hook}", name=name))
+            found.add(AttachedProgram(device=device, hook=f"tc/{hook}", name=_tc_name(match[1])))
     return _sorted_programs(found)
+
+
+def _tc_name(shown: str) -> str:
+    """Return the name in what tc shows: NAME, NAME:[ID], or FILE:[NAME] where tc loaded it."""
+    before, sign, inside = shown.rstrip("]").partition(":[")
+    return inside if sign and not inside.isdecimal() else before
 
 
 def _sorted_programs(found: Iterable[AttachedProgram]) -> tuple[AttachedProgram, ...]:

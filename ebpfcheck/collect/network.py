@@ -27,7 +27,9 @@ _PORT = re.compile(r"\s*\d+: [0-9A-F]+:([0-9A-F]{4}) ", re.ASCII)
 _ETHERNET, _LOOPBACK = 1, 772
 # From linux/if_arp.h; what is neither of these carries IP packets without such headers, as tunnels do.
 _HARDWARE = {_ETHERNET: "ethernet", 32: "infiniband", 512: "ppp"}
-_FLAG_UP = 1
+_FLAG_UP, _FLAG_NOARP = 0x1, 0x80
+# WireGuard's usual ports, for IPv4 and for IPv6, among those that Linux hands out by itself.
+_WIREGUARD_PORTS = frozenset({51820, 51821})
 
 
 def network_view(reader: SectionReader) -> Unknown | None:
@@ -73,7 +75,12 @@ def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
     found = tuple(
         Link(
             name=name,
-            kind=_kind(types.value.get(name, 0), events.value.get(name, ""), pieces.value.get(name, ())),
+            kind=_kind(
+                types.value.get(name, 0),
+                flags.value.get(name, 0),
+                events.value.get(name, ""),
+                pieces.value.get(name, ()),
+            ),
             mtu=mtu,
             is_up=bool(flags.value.get(name, 0) & _FLAG_UP),
             has_default_route=name in default,
@@ -182,7 +189,7 @@ def _pieces(text: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(of_link) for name, of_link in pieces.items()}
 
 
-def _kind(hardware: int, event: str, pieces: Iterable[str]) -> str:
+def _kind(hardware: int, flags: int, event: str, pieces: Iterable[str]) -> str:
     named = set(pieces)
     for piece, kind in (("bonding", "bond"), ("bridge", "bridge")):
         if piece in named:
@@ -190,6 +197,8 @@ def _kind(hardware: int, event: str, pieces: Iterable[str]) -> str:
     # A tap has the same files as a tun, and Ethernet headers.
     if "tun_flags" in named and hardware != _ETHERNET:
         return "tun"
+    if hardware == _ETHERNET and flags & _FLAG_NOARP and not event:
+        return "dummy"
     return event or _HARDWARE.get(hardware, "tunnel")
 
 
@@ -243,7 +252,7 @@ def _route6_devices(text: str) -> tuple[str, ...]:
 
 def _ports(text: str) -> frozenset[int]:
     found = {int(match[1], 16) for line in text.split("\n") if (match := _PORT.match(line))}
-    return frozenset(port for port in found if port < _FIRST_EPHEMERAL)
+    return frozenset(port for port in found if port < _FIRST_EPHEMERAL or port in _WIREGUARD_PORTS)
 
 
 class _VxlanData(msgspec.Struct):

@@ -147,7 +147,7 @@ in_kernel() {
         grep -q -e "/$1\.ko" "/lib/modules/$release/modules.builtin" 2>/dev/null </dev/null
 }
 
-# Filters a listing of iptables or nftables: each of kube-proxy's and kubelet's own chains by name, and a "+" for each
+# Filters a listing of iptables or nftables: the chains that kube-proxy and kubelet make once by name, and a "+" for each
 # of those that kube-proxy makes for Services and endpoints, of which there may be tens of thousands. A "!" stands for a
 # listing that failed.
 kube_chains() {
@@ -157,7 +157,7 @@ kube_chains() {
     if ! has "$1"; then
         end no-tool "$1"
     elif { "$@" 2>/dev/null </dev/null || echo '!'; } | sed -n -E -e '/^!$/p' \
-        -e 's/^(.*chain |:)KUBE-(SVC|SVL|SEP|FW|XLB|EXT)-.*/+/p' \
+        -e 's/^(.*chain |:)KUBE-(SVC|SEP|FW|XLB)-.*/+/p' \
         -e 's/^(.*chain |:)(KUBE-[A-Z-]+)( .*|$)/\2/p' 2>/dev/null; then
         end ok
     else

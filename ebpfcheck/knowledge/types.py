@@ -246,6 +246,8 @@ class L3(Table, frozen=True, kw_only=True):
 
     pattern: str
     own_devices: tuple[str, ...]
+    wireguard_port: int
+    wireguard_dropped: str
     source: str
 
 
@@ -259,10 +261,19 @@ class Mtu(Table, frozen=True, kw_only=True):
     pattern: tuple[Pattern, ...]
 
 
+class Vlan(Table, frozen=True, kw_only=True):
+    """Which releases take VLAN devices."""
+
+    supported: str
+    offload: str
+    source: str
+
+
 class Offload(Table, frozen=True, kw_only=True):
     """Drivers whose offloads have spoilt VXLAN."""
 
     drivers: tuple[str, ...]
+    features: tuple[str, ...]
     source: str
 
 
@@ -272,6 +283,38 @@ class Nft(Table, frozen=True, kw_only=True):
     kube_proxy_tables: tuple[str, ...]
     removed: str
     source: str
+
+
+class KubeChainNames(Table, frozen=True, kw_only=True):
+    """The chains of iptables by which kube-proxy shows."""
+
+    of_kube_proxy: tuple[str, ...]
+    source: str
+
+
+class Programs(Table, frozen=True, kw_only=True):
+    """How Calico's BPF programs show."""
+
+    own_prefixes: tuple[str, ...]
+    own_devices: tuple[str, ...]
+    tcx_kernel: str
+    source: str
+
+
+class ModuleNeed(Table, frozen=True, kw_only=True):
+    """A requirement that any of some modules, or of some options built in, meets."""
+
+    what: str
+    for_: Literal["every", "iptables"] = msgspec.field(name="for")
+    modules: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+class Modules(Table, frozen=True, kw_only=True):
+    """What Calico asks of the kernel beside eBPF."""
+
+    source: str
+    need: tuple[ModuleNeed, ...]
 
 
 class Releases(Table, frozen=True, kw_only=True):
@@ -320,8 +363,12 @@ class NetworkTables(Table, frozen=True, kw_only=True):
     docker: Docker
     l3: L3
     mtu: Mtu
+    vlan: Vlan
     offload: Offload
     nft: Nft
+    kube_chains: KubeChainNames
+    programs: Programs
+    modules: Modules
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True):
@@ -366,6 +413,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     sets_rp_filter: bool
     serves_healthz: bool | None
     tracks_docker: bool
+    takes_vlans: bool
+    drops_wireguard: bool | None
     takes_l3_pattern: bool
     mtu_iface_pattern: str | None
     removes_nft_tables: bool | None
@@ -434,6 +483,8 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             sets_rp_filter=version.within(network.rp_filter.set_to_zero) is True,
             serves_healthz=version.within(network.healthz.served),
             tracks_docker=version.within(network.docker.tracked_from) is True,
+            takes_vlans=version.within(network.vlan.supported) is True,
+            drops_wireguard=version.within(network.l3.wireguard_dropped),
             takes_l3_pattern=version.within(network.l3.pattern) is True,
             mtu_iface_pattern=next(
                 (entry.regex for entry in network.mtu.pattern if version.within(entry.releases) is True), None

@@ -63,6 +63,9 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag=
 Fact: TypeAlias = Known[T] | Absent | Unknown
 
 NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
+FELIX_NOT_GIVEN = Unknown(
+    reason=Reason.NOT_COLLECTED, detail="a node does not show it; --felix-config reads it from a file"
+)
 
 
 class OsRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +113,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str
-    """ethernet, bond, bridge, vlan, vxlan, wireguard, tun, tunnel (no Ethernet header), or what the kernel calls it."""
+    """ethernet, bond, bridge, vlan, vxlan, wireguard, tun, tunnel (no Ethernet header), dummy (which sends nothing), or
+    what the kernel calls it."""
     mtu: int
     is_up: bool
     has_default_route: bool = False
@@ -238,7 +242,7 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     tcp_listeners: Fact[tuple[int, ...]] = NOT_COLLECTED
     """TCP ports below the ephemeral ones that something listens on."""
     udp_ports: Fact[tuple[int, ...]] = NOT_COLLECTED
-    """UDP ports below the ephemeral ones that are taken."""
+    """UDP ports below the ephemeral ones that are taken, and WireGuard's usual ones."""
     ipvs_services: Fact[bool] = NOT_COLLECTED
     """Whether IPVS has virtual services; Absent where the kernel has no IPVS loaded."""
     nft_tables: Fact[tuple[str, ...]] = NOT_COLLECTED
@@ -257,8 +261,8 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """Lines about rp_filter in sysctl's files, each with the file's path."""
     modules: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Kernel modules for filtering, tunnels and connection tracking that are loaded, built in or on disk."""
-    felix: Fact[FelixSettings] = NOT_COLLECTED
-    """What FelixConfiguration sets for this node."""
+    felix: Fact[FelixSettings] = FELIX_NOT_GIVEN
+    """What FelixConfiguration sets for this node; the survey cannot see it."""
     ufw_enabled: Fact[bool] = NOT_COLLECTED
     """Whether ufw is configured to start; Absent where it is not installed."""
     unmanaged_devices: Fact[tuple[str, ...]] = NOT_COLLECTED

@@ -113,6 +113,8 @@ class CalicoTarget(msgspec.Struct, frozen=True, kw_only=True):
     install: Install
     remark: str | None = None
     """What one should know of this release as it was judged."""
+    felix_settings: str | None = None
+    """Where what FelixConfiguration sets was taken from; None where it was not seen of every node."""
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,7 +73,11 @@ def _context(report: Report) -> str:
         parts.append(calico.remark)
     text = "; ".join(parts) + "."
     if report.target.kind != "cluster":
-        text += " The cluster's own settings (Felix, kube-proxy, API address) were not looked at."
+        if report.calico.felix_settings is None:
+            text += " The cluster's own settings (Felix, kube-proxy, API address) were not looked at."
+        else:
+            text += f" Felix's settings are those of {report.calico.felix_settings}; kube-proxy's and the API"
+            text += " address were not looked at."
     return text
 
 

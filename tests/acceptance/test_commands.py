@@ -95,6 +95,8 @@ def test_exit_codes_are_the_same_in_every_format(arguments: tuple[str, ...], cod
         (("node", "--calico-version", "\x1b[31m3"), "\\x1b[31m3"),
         (("node", "--only", "node.nothing"), "node.nothing"),
         (("node", "--only", "node.*", "--skip", "*"), "leave no check"),
+        (("node", "--felix-config", "/no/such/file"), "cannot be read"),
+        (("node", "--felix-config", "/dev/null"), "no FelixConfiguration named default"),
         (("evaluate",), "SNAPSHOT"),
         (("evaluate", "/"), "cannot be read"),
         (("evaluate", "/no/such/file"), "cannot be read"),
@@ -166,6 +168,17 @@ def test_this_machine_can_be_saved_and_judged_again(tmp_path: Path) -> None:
     assert live.returncode == again.returncode
     other = json.loads(run("evaluate", str(saved), "-f", "json").stdout)
     assert other["calico"]["version"] != first["calico"]["version"]
+
+
+def test_what_felix_configuration_sets_is_judged_and_saved(tmp_path: Path) -> None:
+    saved = tmp_path / "snapshot.json"
+    config = "kind: FelixConfiguration\nmetadata: {name: default}\nspec: {bpfKubeProxyHealthzPort: 0}\n"
+    arguments = ("--only", "node.port.healthz", "--calico-version", "v3.32.1")
+    live = run("node", "--felix-config", "-", "--save", str(saved), *arguments, "-v", stdin=config)
+    assert "Felix's settings are those of --felix-config -" in " ".join(live.stdout.split())
+    assert "bpfKubeProxyHealthzPort is 0" in live.stdout
+    assert "bpfKubeProxyHealthzPort is 0" in run("evaluate", str(saved), *arguments, "-v").stdout
+    assert "own settings (Felix," in run("node", *arguments).stdout
 
 
 def test_the_report_is_shown_even_if_a_file_turns_out_not_to_be_writable() -> None:

@@ -90,7 +90,14 @@ def test_knowledge_covers_each_release_without_gaps(minor: object) -> None:
 
 
 def test_every_entry_of_the_knowledge_names_its_source() -> None:
-    sourceless = ("enterprise_linux", "architectures", "series.released", "data_iface.pattern", "mtu.pattern")
+    sourceless = (
+        "enterprise_linux",
+        "architectures",
+        "series.released",
+        "data_iface.pattern",
+        "mtu.pattern",
+        "modules.need",
+    )
     for path in (ROOT / "ebpfcheck" / "knowledge").glob("*.toml"):
         for block in re.split(r"^\[\[?", path.read_text(), flags=re.MULTILINE)[1:]:
             assert "https://" in block or block.startswith(sourceless), (path.name, block)

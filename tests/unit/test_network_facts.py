@@ -186,3 +186,109 @@ def test_settings_that_are_comments_do_not_count() -> None:
     assert value(facts({"sysctl-files": Part(text)}).kind.rp_filter_files) == (
         "/etc/sysctl.d/a.conf: net.ipv4.conf.all.rp_filter = 1",
     )
+
+
+ADDRESSES = """1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
+2: eth0    inet 10.0.0.4/24 metric 100 brd 10.0.0.255 scope global dynamic eth0\\       valid_lft 3000sec
+2: eth0    inet6 2001:db8::4/64 scope global \\       valid_lft forever preferred_lft forever
+2: eth0    inet6 fe80::1/64 scope link \\       valid_lft forever preferred_lft forever
+3: tun0    inet 10.8.0.2 peer 10.8.0.1/32 scope global tun0\\       valid_lft forever preferred_lft forever
+4: eth0.5@eth0    inet 192.0.2.1/30 scope global eth0.5\\       valid_lft forever preferred_lft forever
+9: cali0123456789a    inet 169.254.1.1/32 scope global cali0123456789a\\       valid_lft forever
+"""
+
+
+def test_addresses_are_the_nodes_own() -> None:
+    assert facts(addresses=Part(ADDRESSES)).identity.addresses == (
+        ("eth0", "10.0.0.4/24"),
+        ("eth0", "2001:db8::4/64"),
+        ("tun0", "10.8.0.2/32"),
+        ("eth0.5", "192.0.2.1/30"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("node_ip", "expected"),
+    [
+        ("kubelet\n--node-ip=10.0.0.4\n", ("eth0",)),
+        ("kubelet\n--node-ip\x0010.0.0.4\n", ("eth0",)),
+        ("kubelet\n--node-ip=10.8.0.2,2001:db8::4\n", ("eth0", "tun0")),
+        ("kubelet\n--node-ip=2001:DB8:0::4\n", ("eth0",)),
+        ("kubelet\n--node-ip=0.0.0.0\n", None),
+        ("kubelet\n--node-ip=192.0.2.77\n", None),
+        ("kubelet\n", None),
+    ],
+)
+def test_the_interface_that_owns_the_nodes_address(node_ip: str, expected: tuple[str, ...] | None) -> None:
+    fact = facts(addresses=Part(ADDRESSES), node_ip=Part(node_ip)).kind.node_address_links
+    if expected is None:
+        assert isinstance(fact, Absent)
+    else:
+        assert value(fact) == expected
+
+
+@pytest.mark.parametrize(
+    ("node_ip", "addresses", "expected"),
+    [
+        (Part(""), Part(ADDRESSES), Reason.NOT_COLLECTED),
+        (Part("kubelet\n--node-ip=1.2.3\n"), Part(ADDRESSES), Reason.UNPARSABLE),
+        (Part("kubelet\n--node-ip=10.0.0.4\n"), Part(state="no-tool ip"), Reason.TOOL_MISSING),
+        (Part("kubelet\n--node-ip=10.0.0.4\n"), Part("2: eth0    inet six scope global\n"), Reason.UNPARSABLE),
+        (Part("kubelet\n--node-ip=10.0.0.4\n"), Part("2: eth0    inet broken\n"), Reason.UNPARSABLE),
+    ],
+)
+def test_an_owner_that_could_not_be_told_is_unknown(node_ip: Part, addresses: Part, expected: Reason) -> None:
+    fact = facts(addresses=addresses, node_ip=node_ip).kind.node_address_links
+    assert isinstance(fact, Unknown)
+    assert fact.reason is expected
+
+
+ETHTOOL = """Features for eth0:
+rx-vlan-offload: on
+tx-udp_tnl-segmentation: off [fixed]
+tx-udp_tnl-csum-segmentation: on
+\ttx-checksum-ip-generic: on
+Features for eth1:
+rx-vlan-offload: off
+"""
+
+
+def test_offloads_are_those_that_are_on() -> None:
+    assert value(facts(offloads=Part(ETHTOOL)).kind.offloads) == (
+        ("eth0", ("rx-vlan-offload", "tx-checksum-ip-generic", "tx-udp_tnl-csum-segmentation")),
+        ("eth1", ()),
+    )
+
+
+def test_a_dummy_is_known_by_its_flags() -> None:
+    sections = sys_net(
+        mtu={"eth0": "1500", "kube0": "1500"},
+        flag={"eth0": "0x1003", "kube0": "0xc3"},
+        type={"eth0": "1", "kube0": "1"},
+    )
+    links = value(facts(sections).kind.links)
+    assert [(link.name, link.kind) for link in links] == [("eth0", "ethernet"), ("kube0", "dummy")]  # type: ignore[attr-defined]
+
+
+def test_wireguards_ports_are_kept_though_they_are_ephemeral() -> None:
+    lines = "  1: 00000000:CA6C 00000000:0000 07 0\n  2: 00000000:CA6E 00000000:0000 07 0\n"
+    assert value(facts(udp=Part(lines)).kind.udp_ports) == (51820,)
+
+
+def test_name_servers_in_their_order() -> None:
+    text = "nameserver 10.96.0.10\nnameserver\nnameserver 1.1.1.1 # two\n"
+    assert value(facts(nameservers=Part(text)).kind.nameservers) == ("10.96.0.10", "1.1.1.1")
+
+
+def test_modules_by_whatever_shows_them() -> None:
+    kind = facts(
+        modules=Part("xt_set\nsomething\n"), modules_builtin=Part("vxlan\n"), modules_dep=Part("ipt-REJECT\nip_set\n")
+    ).kind
+    assert value(kind.modules) == ("ip_set", "ipt_REJECT", "vxlan", "xt_set")
+
+
+def test_modules_that_are_not_loaded_show_on_disk_alone() -> None:
+    kind = facts(modules_builtin=Part(state="absent"), modules_dep=Part(state="absent")).kind
+    assert isinstance(kind.modules, Unknown)
+    kind = facts(modules=Part(state="absent")).kind
+    assert isinstance(kind.modules, Known)

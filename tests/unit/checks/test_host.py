@@ -108,3 +108,49 @@ def test_networkmanager(programs: Fact[Any], lines: Fact[Any], status: Status) -
 def test_selinux(mode: Fact[Any], status: Status, note: bool) -> None:
     finding = judged(host.selinux, kind(selinux=mode))
     assert (finding.status, finding.note) == (status, note)
+
+
+ALL = (
+    "ip_set", "ipt_REJECT", "ipt_rpfilter", "nf_conntrack", "nf_tables", "vxlan", "xt_addrtype", "xt_comment",
+    "xt_conntrack", "xt_mark", "xt_multiport", "xt_set",
+)  # fmt: skip
+BUILT_IN = known((("CONFIG_VXLAN", "y"),))
+
+
+@pytest.mark.parametrize(
+    ("modules", "config", "status"),
+    [
+        (known(ALL), FORBIDDEN, Status.PASS),
+        (known(tuple(name for name in ALL if name != "xt_set")), FORBIDDEN, Status.WARN),
+        (known(tuple(name for name in ALL if name != "vxlan")), FORBIDDEN, Status.WARN),
+        (known(tuple(name for name in ALL if name != "vxlan")), BUILT_IN, Status.PASS),
+        (known((*(name for name in ALL if name != "nf_tables"), "ip_tables")), FORBIDDEN, Status.PASS),
+        (FORBIDDEN, FORBIDDEN, Status.UNKNOWN),
+        (
+            FORBIDDEN,
+            known((("CONFIG_VXLAN", "m"), ("CONFIG_NF_TABLES", "y"), ("CONFIG_NF_CONNTRACK", "y"))),
+            Status.UNKNOWN,
+        ),
+    ],
+)
+def test_modules(modules: Fact[Any], config: Fact[Any], status: Status) -> None:
+    assert judged(host.base_modules, kind(modules=modules, kernel_config=config)).status is status
+
+
+def test_a_kernel_without_modules_is_judged_by_its_configuration() -> None:
+    from tests.builders import release
+
+    needs = release("v3.32.1").network.modules.need
+    whole = {need.options[0]: "y" for need in needs}
+    config = known(tuple(sorted(whole.items())))
+    assert judged(host.base_modules, kind(modules=FORBIDDEN, kernel_config=config)).status is Status.PASS
+    config = known(tuple(sorted({**whole, "CONFIG_VXLAN": "n"}.items())))
+    finding = judged(host.base_modules, kind(modules=FORBIDDEN, kernel_config=config))
+    assert (finding.status, finding.observed) == (Status.WARN, "not there: vxlan")
+
+
+def test_what_only_iptables_needs_is_said_to_be_so() -> None:
+    lacking = known(tuple(name for name in ALL if name != "xt_set"))
+    assert "nftablesMode" in judged(host.base_modules, kind(modules=lacking)).message
+    lacking = known(tuple(name for name in ALL if name not in ("xt_set", "vxlan")))
+    assert "nftablesMode" not in judged(host.base_modules, kind(modules=lacking)).message

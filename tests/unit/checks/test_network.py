@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 
 from ebpfcheck.checks import network
-from ebpfcheck.model.facts import Fact, Link, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Link, Reason, Unknown
 from ebpfcheck.model.report import Status
 from tests.builders import judged, kind, known
 
+ABSENT = Absent(source=0)
 FORBIDDEN = Unknown(reason=Reason.FORBIDDEN, detail="not for you")
 
 
@@ -131,6 +132,7 @@ def test_members_of_bonds_bridges_and_vlans(found: tuple[Link, ...], version: st
         (link("gre1", "tunnel", default=True), "v3.32.1", Status.UNKNOWN),
         (link("wg0", "wireguard"), "v3.32.1", Status.UNKNOWN),
         (link("wireguard.cali", "wireguard", default=True), "v3.24", Status.PASS),
+        (link("wg0", "wireguard", default=True), "v3.32.1", Status.UNKNOWN),
     ],
 )
 def test_default_routes_without_ethernet(found: Link, version: str, status: Status) -> None:
@@ -183,7 +185,7 @@ def test_drivers_that_spoil_vxlan(driver: str | None, status: Status) -> None:
 
 def test_a_vpn_beside_the_default_route_is_none_of_its_business() -> None:
     found = links(link("eth0", default=True), link("wg0", "wireguard"))
-    assert judged(network.l3_overlay, kind(links=found)).status is Status.PASS
+    assert judged(network.l3_overlay, kind(links=found, udp_ports=known((53,)))).status is Status.PASS
 
 
 def test_without_a_default_route_no_driver_passes() -> None:
@@ -196,3 +198,157 @@ def test_drivers_below_a_vlan_on_a_bond_count() -> None:
     vlan = Link(name="v5", kind="vlan", mtu=1500, is_up=True, has_default_route=True, driver="", lower=("bond0",))
     finding = judged(network.offload_vxlan, kind(links=links(nic, bond, vlan)))
     assert (finding.status, finding.observed) == (Status.WARN, "eth0 (vmxnet3)")
+
+
+def felix(**settings: Any) -> Fact[Any]:
+    return known(FelixSettings(**settings))
+
+
+TWO = links(link("eno1"), link("eth0", default=True), link("br0", "bridge"))
+
+
+@pytest.mark.parametrize(
+    ("found", "owners", "settings", "status"),
+    [
+        (only("em1"), ABSENT, felix(), Status.FAIL),
+        (only("em1"), ABSENT, felix(bpf_data_iface_pattern="^em1$"), Status.PASS),
+        (only("em1"), ABSENT, felix(bpf_data_iface_pattern="^eth"), Status.FAIL),
+        (only("eth0"), ABSENT, felix(bpf_data_iface_pattern="^em1$"), Status.FAIL),
+        (only("eth0"), ABSENT, felix(bpf_data_iface_pattern="(("), Status.UNKNOWN),
+        (only("eth0"), ABSENT, felix(), Status.PASS),
+        (TWO, known(("eno1",)), felix(), Status.PASS),
+        (TWO, known(("br0",)), felix(), Status.FAIL),
+        (TWO, known(("br0",)), FORBIDDEN, Status.UNKNOWN),
+        (TWO, known(("eno1",)), felix(bpf_data_iface_pattern="^eno"), Status.WARN),
+        (TWO, known(("eno1",)), felix(bpf_data_iface_pattern="^eth"), Status.FAIL),
+        (links(link("eth0")), known(("eth0",)), felix(), Status.PASS),
+        (links(link("eth0")), ABSENT, felix(), Status.UNKNOWN),
+    ],
+)
+def test_the_pattern_in_force_against_the_interfaces_that_matter(
+    found: Fact[Any], owners: Fact[Any], settings: Fact[Any], status: Status
+) -> None:
+    facts = kind(links=found, node_address_links=owners, felix=settings)
+    assert judged(network.data_iface, facts).status is status
+
+
+def test_the_pattern_to_set_keeps_what_the_users_own_matches() -> None:
+    facts = kind(links=only("em1"), felix=felix(bpf_data_iface_pattern="^eth|^wlan"))
+    finding = judged(network.data_iface, facts)
+    assert finding.remediation is not None
+    assert '"^eth|^wlan|^(em1$)"' in finding.remediation.commands[0]
+
+
+def test_an_address_on_a_dummy_is_the_default_routes_business() -> None:
+    found = links(link("eth0", default=True), link("anycast0", "dummy"))
+    facts = kind(links=found, node_address_links=known(("anycast0",)), felix=felix())
+    assert judged(network.data_iface, facts).status is Status.PASS
+
+
+def test_a_pattern_set_by_hand_has_to_name_calicos_own_devices_in_older_releases() -> None:
+    facts = kind(
+        links=links(link("eth0", default=True), link("vxlan.calico", "vxlan")),
+        felix=felix(bpf_data_iface_pattern="^eth0$"),
+    )
+    finding = judged(network.data_iface, facts, "v3.29.3")
+    assert finding.status is Status.FAIL
+    assert finding.remediation is not None
+    assert "vxlan" in finding.remediation.commands[0]
+    assert judged(network.data_iface, facts, "v3.30").status is Status.PASS
+    assert judged(network.data_iface, kind(links=facts.links, felix=felix()), "v3.29.3").status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("offloads", "version", "status", "note"),
+    [
+        (known((("eth0", ("rx-vlan-offload",)),)), "v3.30", Status.PASS, False),
+        (known((("eth0", ()),)), "v3.30", Status.WARN, False),
+        (known(()), "v3.30", Status.PASS, True),
+        (FORBIDDEN, "v3.30", Status.PASS, True),
+    ],
+)
+def test_vlans_need_a_nic_that_takes_the_tags_off(
+    offloads: Fact[Any], version: str, status: Status, note: bool
+) -> None:
+    finding = judged(network.iface_topology, kind(links=known(VLAN), offloads=offloads), version)
+    assert (finding.status, finding.note) == (status, note)
+
+
+def test_vlans_are_not_supported_by_older_releases_whatever_the_pattern() -> None:
+    facts = kind(links=known(VLAN), felix=felix(bpf_data_iface_pattern=r"^eth0\.10$"))
+    finding = judged(network.iface_topology, facts, "v3.29")
+    assert finding.status is Status.WARN
+    assert "VLAN device" in finding.message
+
+
+def test_a_pattern_that_is_set_decides_which_members_are_hit() -> None:
+    bond_alone = kind(links=known(BOND), felix=felix(bpf_data_iface_pattern="^bond0$"))
+    assert judged(network.iface_topology, bond_alone, "v3.29").status is Status.PASS
+    slaves = kind(links=known(BRIDGE), felix=felix(bpf_data_iface_pattern="^eth0$"))
+    assert "pattern that is set" in judged(network.iface_topology, slaves).message
+
+
+ROUTED = links(link("wg0", "wireguard", default=True))
+
+
+@pytest.mark.parametrize(
+    ("found", "udp", "settings", "version", "status"),
+    [
+        (ROUTED, (51821,), felix(), "v3.31", Status.FAIL),
+        (ROUTED, (51821,), felix(bpf_l3_iface_pattern="^wg0$"), "v3.31", Status.PASS),
+        (ROUTED, (51821,), felix(bpf_l3_iface_pattern="^tun0$"), "v3.31", Status.FAIL),
+        (ROUTED, (51821,), felix(bpf_l3_iface_pattern="(("), "v3.31", Status.UNKNOWN),
+        (ROUTED, (51820,), felix(bpf_l3_iface_pattern="^wg0$"), "v3.31", Status.PASS),
+        (ROUTED, (51820,), felix(bpf_l3_iface_pattern="^wg0$"), "v3.32.1", Status.FAIL),
+        (links(link("eth0", default=True), link("wg0", "wireguard")), (51820,), felix(), "v3.32.0", Status.WARN),
+        (links(link("eth0", default=True), link("wg0", "wireguard")), (51820,), felix(), "v3.32", Status.WARN),
+        (links(link("eth0", default=True), link("wg0", "wireguard")), (51820,), felix(), "v3.33", Status.PASS),
+        (links(link("eth0", default=True), link("wg0", "wireguard")), (51821,), felix(), "v3.32.0", Status.PASS),
+        (
+            links(link("eth0", default=True), link("wireguard.cali", "wireguard")),
+            (51820,),
+            felix(),
+            "v3.32.0",
+            Status.PASS,
+        ),
+    ],
+)
+def test_wireguard_of_the_users_own(
+    found: Fact[Any], udp: tuple[int, ...], settings: Fact[Any], version: str, status: Status
+) -> None:
+    facts = kind(links=found, udp_ports=known(udp), felix=settings)
+    assert judged(network.l3_overlay, facts, version).status is status
+
+
+def test_wireguard_on_a_port_that_was_not_seen_is_unknown() -> None:
+    found = links(link("eth0", default=True), link("wg0", "wireguard"))
+    assert judged(network.l3_overlay, kind(links=found, udp_ports=FORBIDDEN), "v3.32.1").status is Status.UNKNOWN
+    assert judged(network.l3_overlay, kind(links=found, udp_ports=FORBIDDEN), "v3.31").status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        (felix(), Status.WARN),
+        (felix(vxlan_mtu=1350), Status.PASS),
+        (felix(vxlan_mtu=1351), Status.WARN),
+        (felix(vxlan_mtu=0, mtu_iface_pattern="^bond0$"), Status.PASS),
+        (felix(mtu_iface_pattern="(("), Status.UNKNOWN),
+    ],
+)
+def test_what_felix_configuration_says_of_the_mtu(settings: Fact[Any], status: Status) -> None:
+    assert judged(network.mtu, kind(links=named("bond0", 1400), felix=settings)).status is status
+
+
+@pytest.mark.parametrize(
+    ("offloads", "status"),
+    [
+        (known((("eth0", ("tx-udp_tnl-segmentation",)),)), Status.WARN),
+        (known((("eth0", ("tx-checksum-ip-generic",)),)), Status.PASS),
+        (known(()), Status.WARN),
+        (FORBIDDEN, Status.WARN),
+    ],
+)
+def test_a_suspect_driver_whose_offload_is_off_does_no_harm(offloads: Fact[Any], status: Status) -> None:
+    nic = Link(name="eth0", kind="ethernet", mtu=1500, is_up=True, has_default_route=True, driver="vmxnet3")
+    assert judged(network.offload_vxlan, kind(links=links(nic), offloads=offloads)).status is status

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from ebpfcheck.checks import ports
-from ebpfcheck.model.facts import Absent, Fact, Reason, Unknown, Vxlan
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Reason, Unknown, Vxlan
 from ebpfcheck.model.report import Status
 from tests.builders import judged, kind, known
 
@@ -75,3 +75,35 @@ def test_vxlan_devices_that_could_not_be_listed() -> None:
 def test_the_health_port(taken: tuple[int, ...], programs: Fact[Any], version: str, status: Status, note: bool) -> None:
     finding = judged(ports.port_healthz, kind(tcp_listeners=known(taken), programs=programs), version)
     assert (finding.status, finding.note) == (status, note)
+
+
+@pytest.mark.parametrize(
+    ("taken", "programs", "settings", "status"),
+    [
+        (10256, ("kube-proxy",), FelixSettings(), Status.PASS),
+        (10256, ("kube-proxy",), FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False), Status.WARN),
+        (10256, ("k3s-server",), FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False), Status.WARN),
+        (
+            10256,
+            ("kube-proxy",),
+            FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False, bpf_kube_proxy_healthz_port=10258),
+            Status.PASS,
+        ),
+        (10258, ("kube-proxy",), FelixSettings(bpf_kube_proxy_healthz_port=10258), Status.WARN),
+        (10256, (), FelixSettings(bpf_kube_proxy_healthz_port=0), Status.PASS),
+    ],
+)
+def test_the_health_port_where_felix_configuration_is_known(
+    taken: int, programs: tuple[str, ...], settings: FelixSettings, status: Status
+) -> None:
+    facts = kind(tcp_listeners=known((taken,)), programs=known(programs), felix=known(settings))
+    assert judged(ports.port_healthz, facts).status is status
+
+
+def test_the_port_of_vxlan_is_the_one_that_is_set() -> None:
+    facts = kind(vxlans=known((vxlan(),)), vmlinux_btf=known(True), felix=known(FelixSettings(vxlan_port=4790)))
+    assert judged(ports.vxlan_port_conflict, facts, "v3.31").status is Status.PASS
+    facts = kind(
+        vxlans=known((vxlan(port=4790),)), vmlinux_btf=known(True), felix=known(FelixSettings(vxlan_port=4790))
+    )
+    assert judged(ports.vxlan_port_conflict, facts, "v3.31").status is Status.FAIL

@@ -4,7 +4,17 @@ import pytest
 
 from ebpfcheck.checks import residue
 from ebpfcheck.model.check import Check
-from ebpfcheck.model.facts import Absent, Fact, Link, Reason, Unknown
+from ebpfcheck.model.facts import (
+    Absent,
+    AttachedProgram,
+    AttachedPrograms,
+    Fact,
+    FelixSettings,
+    KubeChains,
+    Link,
+    Reason,
+    Unknown,
+)
 from ebpfcheck.model.report import Status
 from tests.builders import judged, kind, known
 
@@ -52,6 +62,20 @@ def test_simple_checks(check: Check, facts: dict[str, Fact[Any]], version: str, 
     assert judged(check, kind(**facts), version).status is status
 
 
+def attached(*names: str, by: str = "bpftool") -> Fact[Any]:
+    return known(
+        AttachedPrograms(
+            programs=tuple(AttachedProgram(device="eth0", hook="tc/ingress", name=name) for name in names),
+            by=by,  # type: ignore[arg-type]
+        )
+    )
+
+
+OFF, ON = attached(), attached("cali_tc_preambl")
+NO_CHAINS = known(KubeChains(names=("KUBE-KUBELET-CANARY", "KUBE-FIREWALL")))
+CHAINS = known(KubeChains(names=("KUBE-SERVICES",), of_services=100))
+
+
 @pytest.mark.parametrize(
     ("tables", "programs", "version", "status"),
     [
@@ -59,14 +83,68 @@ def test_simple_checks(check: Check, facts: dict[str, Fact[Any]], version: str, 
         (TABLES, known(("kube-proxy",)), "v3.16", Status.PASS),
         (FORBIDDEN, known(("kube-proxy",)), "v3.16", Status.PASS),
         (FORBIDDEN, known(()), "v3.16", Status.UNKNOWN),
+        (ABSENT, known(()), "v3.16", Status.PASS),
         (TABLES, FORBIDDEN, "v3.16", Status.UNKNOWN),
         (TABLES, known(()), "v3.31.3", Status.WARN),
         (TABLES, known(()), "v3.31", Status.WARN),
         (TABLES, known(()), "v3.31.4", Status.PASS),
-        (TABLES, known(("k3s-agent",)), "v3.31.4", Status.UNKNOWN),
+        (TABLES, known(("k3s-agent",)), "v3.31.4", Status.PASS),
         (known(()), known(("k3s-agent",)), "v3.31.4", Status.PASS),
     ],
 )
 def test_tables_that_kube_proxy_leaves(tables: Fact[Any], programs: Fact[Any], version: str, status: Status) -> None:
-    facts = kind(nft_tables=tables, programs=programs)
+    facts = kind(nft_tables=tables, kube_chains=NO_CHAINS, programs=programs, bpf_programs=OFF)
     assert judged(residue.kube_proxy_residue, facts, version).status is status
+
+
+KEPT = known(FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False))
+CLEANED = known(FelixSettings())
+
+
+@pytest.mark.parametrize(
+    ("chains", "programs", "bpf", "felix", "status", "note"),
+    [
+        (CHAINS, ("kube-proxy",), OFF, FORBIDDEN, Status.PASS, False),
+        (CHAINS, ("kube-proxy",), ON, FORBIDDEN, Status.WARN, False),
+        (CHAINS, ("kube-proxy",), ON, CLEANED, Status.WARN, False),
+        (CHAINS, ("kube-proxy",), ON, KEPT, Status.PASS, False),
+        (CHAINS, ("kube-proxy",), FORBIDDEN, FORBIDDEN, Status.PASS, False),
+        (NO_CHAINS, (), OFF, FORBIDDEN, Status.PASS, False),
+        (NO_CHAINS, (), ON, FORBIDDEN, Status.PASS, False),
+        (CHAINS, (), OFF, FORBIDDEN, Status.PASS, True),
+        (CHAINS, (), OFF, KEPT, Status.WARN, False),
+        (CHAINS, (), ON, CLEANED, Status.WARN, False),
+        (FORBIDDEN, (), OFF, FORBIDDEN, Status.UNKNOWN, False),
+        (ABSENT, (), OFF, FORBIDDEN, Status.PASS, False),
+        (CHAINS, ("k3s-server",), OFF, FORBIDDEN, Status.PASS, False),
+        (CHAINS, ("k3s-server",), ON, FORBIDDEN, Status.UNKNOWN, False),
+        (CHAINS, ("k3s-server",), FORBIDDEN, FORBIDDEN, Status.UNKNOWN, False),
+    ],
+)
+def test_chains_that_kube_proxy_leaves(
+    chains: Fact[Any], programs: tuple[str, ...], bpf: Fact[Any], felix: Fact[Any], status: Status, note: bool
+) -> None:
+    facts = kind(nft_tables=known(()), kube_chains=chains, programs=known(programs), bpf_programs=bpf, felix=felix)
+    finding = judged(residue.kube_proxy_residue, facts)
+    assert (finding.status, finding.note) == (status, note)
+
+
+@pytest.mark.parametrize(
+    ("bpf", "release", "status"),
+    [
+        (OFF, "6.12.0", Status.PASS),
+        (ON, "6.12.0", Status.PASS),
+        (attached("cil_from_netdev"), "6.12.0", Status.WARN),
+        (attached(""), "6.12.0", Status.WARN),
+        (attached("cil_from_netdev", by="tc"), "6.12.0", Status.WARN),
+        (attached(by="tc"), "6.12.0", Status.UNKNOWN),
+        (attached(by="tc"), "6.6.0", Status.UNKNOWN),
+        (attached(by="tc"), "6.5.13", Status.PASS),
+        (attached(by="tc"), "5.14.0-503.15.1.el9_5.x86_64", Status.UNKNOWN),
+        (attached(by="tc"), "nonsense", Status.UNKNOWN),
+        (FORBIDDEN, "6.12.0", Status.UNKNOWN),
+    ],
+)
+def test_programs_of_others(bpf: Fact[Any], release: str, status: Status) -> None:
+    facts = kind(bpf_programs=bpf, kernel_release=known(release))
+    assert judged(residue.tc_foreign, facts).status is status

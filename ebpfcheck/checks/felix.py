@@ -1,0 +1,37 @@
+"""What several checks ask of Felix: its settings for the node, and whether its programs are there."""
+
+import json
+import shlex
+
+from ebpfcheck.model.check import Given, optional
+from ebpfcheck.model.facts import FelixSettings, Known, NodeKind
+
+FELIX = optional(NodeKind.felix)
+PROGRAMS = optional(NodeKind.bpf_programs)
+
+
+def settings(given: Given) -> FelixSettings | None:
+    """Return what FelixConfiguration sets for the node, None where that is not known; asks for FELIX."""
+    felix = given[FELIX]
+    return felix.value if isinstance(felix, Known) else None
+
+
+def set_command(setting: str, value: str | int) -> str:
+    """Return the command that sets a field of the default FelixConfiguration."""
+    patch = json.dumps({"spec": {setting: value}})
+    return f"kubectl patch felixconfiguration default --type merge -p {shlex.quote(patch)}"
+
+
+def is_own(given: Given, program: str) -> bool:
+    """Whether a BPF program of that name is Calico's."""
+    return program.startswith(given.release.network.programs.own_prefixes)
+
+
+def is_on(given: Given) -> bool | None:
+    """Whether Felix has programs on the node's interfaces, None where that cannot be told; asks for PROGRAMS."""
+    attached = given[PROGRAMS]
+    if not isinstance(attached, Known):
+        return None
+    if any(is_own(given, program.name) for program in attached.value.programs):
+        return True
+    return False if attached.value.by == "bpftool" else None
