@@ -28,12 +28,7 @@ def ipvs_services(reader: SectionReader) -> Fact[bool]:
 
 def nft_tables(reader: SectionReader) -> Fact[tuple[str, ...]]:
     """Return the tables that nft lists."""
-    return reader.fact(
-        "nft-tables",
-        lambda text: tuple(
-            sorted(" ".join(words[1:3]) for line in text.split("\n") if len(words := line.split()) >= 3)
-        ),
-    )
+    return reader.fact("nft-tables", _tables)
 
 
 def kube_chains(reader: SectionReader) -> Fact[KubeChains]:
@@ -41,6 +36,10 @@ def kube_chains(reader: SectionReader) -> Fact[KubeChains]:
     tables = reader.fact("legacy-tables", lambda text: "nat" in text.split())
     if isinstance(tables, Unknown):
         return tables
+    listed = nft_tables(reader)
+    if isinstance(listed, Unknown) and reader.locator("kube-chains-nft").startswith("nft "):
+        # An nft that cannot list its tables is not to be trusted with its chains.
+        return listed
     has_legacy = isinstance(tables, Known) and tables.value
     facts = [
         reader.fact(name, _kube_chains) for name in ("kube-chains-nft", *(["kube-chains-legacy"] if has_legacy else []))
@@ -79,6 +78,14 @@ def bpf_pins(reader: SectionReader) -> Fact[tuple[str, ...]]:
     return Absent(source=fact.source) if isinstance(fact, Known) and not fact.value else fact
 
 
+def _tables(text: str) -> tuple[str, ...]:
+    lines = [line.split() for line in text.split("\n") if line.strip()]
+    for words in lines:
+        if len(words) != 3 or words[0] != "table":
+            raise ValueError(f"{' '.join(words)[:40]!r} is not how nft lists a table")
+    return tuple(sorted(" ".join(words[1:]) for words in lines))
+
+
 def _kube_chains(text: str) -> tuple[str, ...]:
     lines = [line for line in text.split("\n") if line]
     if "!" in lines:
@@ -106,7 +113,9 @@ def _programs_of_bpftool(text: str) -> tuple[AttachedProgram, ...]:
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"it is not what bpftool prints ({error})") from error
     found = {
-        AttachedProgram(device=one.devname, hook=_hook(one.kind) if group == "tc" else "xdp", name=one.name)
+        AttachedProgram(
+            device=one.devname, hook=_hook(one.kind) if group == "tc" else "xdp", name=_filter_name(one.name)
+        )
         for net in listed
         for group, programs in (("tc", net.tc), ("xdp", net.xdp))
         for one in programs
@@ -128,14 +137,14 @@ def _programs_of_tc(text: str) -> tuple[AttachedProgram, ...]:
         if len(words) == 3 and words[0] == "device":
             device, hook = words[1], words[2]
         elif (match := _TC_PROGRAM.match(line)) is not None:
-            found.add(AttachedProgram(device=device, hook=f"tc/{hook}", name=_tc_name(match[1])))
+            found.add(AttachedProgram(device=device, hook=f"tc/{hook}", name=_filter_name(match[1])))
     return _sorted_programs(found)
 
 
-def _tc_name(shown: str) -> str:
-    """Return the name in what tc shows: NAME, NAME:[ID], or FILE:[NAME] where tc loaded it."""
-    before, sign, inside = shown.rstrip("]").partition(":[")
-    return inside if sign and not inside.isdecimal() else before
+def _filter_name(shown: str) -> str:
+    """Return the name in that of a filter: NAME, NAME:[ID] by libbpf, FILE:[NAME] or PIN:[*fsobj] by tc."""
+    before, sign, inside = shown.removesuffix("]").partition(":[")
+    return inside if sign and not inside.isdecimal() and not inside.startswith("*") else before
 
 
 def _sorted_programs(found: Iterable[AttachedProgram]) -> tuple[AttachedProgram, ...]:

@@ -23,7 +23,7 @@ _DRIVER = re.compile(r"/sys/class/net/([^/]+)/device/driver (\S+)")
 _RP_FILTER = re.compile(r"/proc/sys/net/ipv4/conf/([^/]+)/rp_filter:(\d{1,3})", re.ASCII)
 _ADDRESS = re.compile(r"\d+: +(\S+?)(?:@\S+)? +inet6? (\S+) (?:peer (\S+) )?.*?scope (\w+)", re.ASCII)
 _OFFLOAD = re.compile(r"\s*([\w-]+): on\b", re.ASCII)
-_PORT = re.compile(r"\s*\d+: [0-9A-F]+:([0-9A-F]{4}) ", re.ASCII)
+_PORT = re.compile(r"[0-9A-F]{4}", re.ASCII)
 _ETHERNET, _LOOPBACK = 1, 772
 # From linux/if_arp.h; what is neither of these carries IP packets without such headers, as tunnels do.
 _HARDWARE = {_ETHERNET: "ethernet", 32: "infiniband", 512: "ppp"}
@@ -251,7 +251,11 @@ def _route6_devices(text: str) -> tuple[str, ...]:
 
 
 def _ports(text: str) -> frozenset[int]:
-    found = {int(match[1], 16) for line in text.split("\n") if (match := _PORT.match(line))}
+    lines = set(text.split())
+    for line in lines:
+        if not _PORT.fullmatch(line):
+            raise ValueError(f"{line[:40]!r} is not a port in hexadecimal digits")
+    found = {int(line, 16) for line in lines}
     return frozenset(port for port in found if port < _FIRST_EPHEMERAL or port in _WIREGUARD_PORTS)
 
 

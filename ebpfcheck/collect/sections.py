@@ -38,6 +38,11 @@ class SectionReader:
         """Return the names of the sections that begin so, in order."""
         return sorted(name for name in self._sections if name.startswith(prefix))
 
+    def locator(self, name: str) -> str:
+        """Return the file or command that a section comes from, "" if it is not there."""
+        section = self._sections.get(name)
+        return section.locator if section else ""
+
     def source(self, name: str) -> int:
         """Return the index of the source that a section comes from."""
         section = self._sections.get(name)

@@ -189,7 +189,8 @@ listing() {
     elif ! has grep; then
         end no-tool grep
     else
-        grep -H -e "$pattern" "$@" 2>/dev/null </dev/null
+        # A file with a NUL in it is still read by what it is for.
+        grep -a -H -e "$pattern" "$@" 2>/dev/null </dev/null
         end ok
     fi
 }
@@ -264,9 +265,12 @@ file jit-harden /proc/sys/net/core/bpf_jit_harden
 kind host-net /proc/sys/net/core/netdev_budget
 file unprivileged-bpf /proc/sys/kernel/unprivileged_bpf_disabled
 
-# Mounts: those of process 1 are the node's; our own are only worth a hint.
-file mountinfo /proc/1/mountinfo
-if ! cat /proc/1/mountinfo >/dev/null 2>&1 </dev/null; then file own-mountinfo /proc/self/mountinfo; fi
+# Mounts: those of process 1 are the node's; our own are only worth a hint. A busy node has tens of thousands: of these only
+# what lies on the way to the places in question, and what is of the types in question. The first line tells one namespace
+# from another.
+places='1{p;d;}; /^([0-9]+ ){2}[0-9:]+ [^ ]+ (\/|\/sys[^ ]*|\/run|\/run\/calico[^ ]*) | - (bpf|cgroup2?) /p'
+lines mountinfo /proc/1/mountinfo "$places"
+if ! cat /proc/1/mountinfo >/dev/null 2>&1 </dev/null; then lines own-mountinfo /proc/self/mountinfo "$places"; fi
 kind run-calico /run/calico
 # The network, as the network namespace shows it that this runs in.
 link net-namespace /proc/self/ns/net
@@ -314,10 +318,9 @@ for path in /run/docker/netns/*; do
     *) tool "vxlans-in:docker/${path##*/}" "$path" nsenter "--net=$path" ip -d -j link show type vxlan ;;
     esac
 done
-lines tcp /proc/net/tcp '/: .* 0A /p'
-lines tcp6 /proc/net/tcp6 '/: .* 0A /p'
-lines udp /proc/net/udp '/^ *[0-9]+: /p'
-lines udp6 /proc/net/udp6 '/^ *[0-9]+: /p'
+# The local ports alone, in hexadecimal digits: of TCP those that are listened on, of UDP all.
+for name in tcp tcp6; do lines $name /proc/net/$name 's/^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A .*/\1/p'; done
+for name in udp udp6; do lines $name /proc/net/$name 's/^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) .*/\1/p'; done
 if in_kernel nf_tables; then
     tool nft-tables 'nft list tables' nft list tables
     if has nft || ! has iptables-nft-save; then

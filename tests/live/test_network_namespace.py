@@ -1,13 +1,15 @@
-"""Real links, routes and sockets, in a network namespace of the test's own, with a process 1 of its own."""
+"""Real links, routes, sockets, rules and programs, in a network namespace of the test's own."""
 
+import json
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN, ports
+from ebpfcheck.checks import BUILTIN, ports, residue
 from ebpfcheck.collect.local import SURVEY_SCRIPT, LocalTransport
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
@@ -28,21 +30,34 @@ ROUTE = "ip addr add 192.0.2.2/24 dev {0}\nip link set {0} up\nip route add defa
 
 def look_after(commands: str, tmp_path: Path) -> NodeKind:
     """Run commands, then the survey, in new network, mount and process id namespaces."""
-    need("unshare", "util-linux")
-    need("ip", "iproute2")
+    for program, package in (
+        ("unshare", "util-linux"),
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
+        ("iptables-legacy", "iptables"),
+        ("bpftool", "bpftool"),
+        ("ethtool", "ethtool"),
+    ):
+        need(program, package)
     shell = shutil.which("sh")
     assert shell is not None
     init = tmp_path / "init"
     shutil.copy(shell, init)
-    script = f"mount -t sysfs sysfs /sys\nip link set lo up\n{commands}\nsh -s nonce < {SURVEY_SCRIPT}\nexit 0\n"
+    for program in ("kubelet", "kube-proxy"):
+        shutil.copy(shell, tmp_path / program)
+    script = (
+        f"mount -t sysfs sysfs /sys\nip link set lo up\necho 1 > /proc/sys/net/ipv4/ip_forward\ncd {tmp_path}\n"
+        f"{commands}\nsh -s nonce < {SURVEY_SCRIPT}\nexit 0\n"
+    )
     result = subprocess.run(
         ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", str(init), "-e", "-c", script),
         capture_output=True,
         timeout=60,
         check=False,
     )
-    if result.returncode != 0:
-        pytest.skip(f"this kernel does not make what is needed: {result.stderr.decode()}")
+    if b"Unknown device type" in result.stderr:
+        pytest.skip("this kernel does not make links of that type")
+    assert result.returncode == 0, result.stderr.decode()
     facts, problems = node_facts(Survey(data=result.stdout, nonce="nonce"), LocalTransport.kind, SourceIndex())
     assert not problems
     return facts.kind
@@ -50,14 +65,12 @@ def look_after(commands: str, tmp_path: Path) -> NodeKind:
 
 def speaking(kind: NodeKind, version: str = "v3.32.1") -> set[str]:
     """The ids of the network checks that neither pass nor do not apply."""
-    ids = {
+    return {
         check.id
         for check in BUILTIN
         if check.category == "network"
         and judged(check, kind, version).status not in (Status.PASS, Status.NOT_APPLICABLE)
     }
-    # Namespaces start with forwarding off, and this machine need not have nft: not what these tests are about.
-    return ids - {"node.base.ip-forward", "node.kube-proxy.residue"}
 
 
 def test_a_plain_nic_disturbs_nobody(tmp_path: Path) -> None:
@@ -159,9 +172,147 @@ def test_a_listener_on_the_health_port(tmp_path: Path) -> None:
     assert speaking(kind) == {"node.port.healthz"}
 
 
-def test_links_are_those_that_ip_sees() -> None:
-    import json
+NODE = "./kubelet -c 'sleep 20; :' kubelet --node-ip={0} &\nsleep 0.2\n"
 
+
+def test_the_interface_with_kubelets_address_counts_beside_the_default_route(tmp_path: Path) -> None:
+    second = "ip link add em1 type veth peer name p-em1\nip addr add 198.51.100.7/24 dev em1\nip link set em1 up\n"
+    kind = look_after(PLAIN + second + NODE.format("198.51.100.7"), tmp_path)
+    assert isinstance(kind.node_address_links, Known)
+    assert kind.node_address_links.value == ("em1",)
+    assert speaking(kind) == {"node.net.data-iface"}
+    kind = look_after(PLAIN + second + NODE.format("192.0.2.2"), tmp_path)
+    assert speaking(kind) == set()
+
+
+def test_wireguard_of_the_users_own(tmp_path: Path) -> None:
+    # A port has to be named for WireGuard to listen; that takes its own tool.
+    need("wg", "wireguard-tools")
+    kind = look_after(
+        PLAIN + "ip link add wg0 type wireguard\nwg set wg0 listen-port 51820\nip link set wg0 up", tmp_path
+    )
+    assert speaking(kind, "v3.32.1") == {"node.net.l3-overlay"}
+    assert speaking(kind, "v3.31.5") == set()
+
+
+def test_a_default_route_over_tun(tmp_path: Path) -> None:
+    kind = look_after(
+        f"ip tuntap add dev tun0 mode tun\n{ROUTE.format('tun0')}",
+        tmp_path,
+    )
+    assert isinstance(kind.links, Known)
+    assert [(link.name, link.kind) for link in kind.links.value] == [("tun0", "tun")]
+    assert speaking(kind) == {"node.net.data-iface", "node.net.l3-overlay"}
+    assert speaking(kind, "v3.24") == {"node.net.data-iface", "node.net.l3-overlay"}
+
+
+CHAINS = "{0} -t nat -N KUBE-SERVICES\n{0} -t nat -N KUBE-SVC-ABCDEFGHIJKLMNOP\n{0} -t nat -N KUBE-KUBELET-CANARY\n"
+
+
+@pytest.mark.parametrize("iptables", ["iptables-legacy", "iptables-nft"])
+def test_chains_that_kube_proxy_left(tmp_path: Path, iptables: str) -> None:
+    kind = look_after(PLAIN + CHAINS.format(iptables), tmp_path)
+    assert isinstance(kind.kube_chains, Known)
+    assert kind.kube_chains.value.names == ("KUBE-KUBELET-CANARY", "KUBE-SERVICES")
+    assert kind.kube_chains.value.of_services == 1
+    assert speaking(kind) == set(), "Felix removes them"
+    assert judged(residue.kube_proxy_residue, kind).note
+    kind = look_after(PLAIN + CHAINS.format(iptables) + "./kube-proxy -c 'sleep 20; :' &\nsleep 0.2\n", tmp_path)
+    assert speaking(kind) == set()
+    assert not judged(residue.kube_proxy_residue, kind).note
+
+
+def test_nftables_tables_that_kube_proxy_left(tmp_path: Path) -> None:
+    kind = look_after(PLAIN + "nft add table ip kube-proxy", tmp_path)
+    assert speaking(kind, "v3.30.5") == {"node.kube-proxy.residue"}
+    assert speaking(kind, "v3.31.4") == set()
+
+
+# Loads a program for tc that does nothing, under a name, and pins it: what it takes clang and a loader for otherwise.
+LOAD = """python3 - {name} <<'PYTHON'
+import ctypes, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def bpf(command, attributes):
+    buffer = ctypes.create_string_buffer(attributes.ljust(144, b"\\0"), 144)
+    result = libc.syscall({number}, command, buffer, 144)
+    if result < 0:
+        sys.exit(f"bpf({{command}}): errno {{ctypes.get_errno()}}")
+    return result
+code = ctypes.create_string_buffer(bytes.fromhex("b7000000ffffffff" "9500000000000000"))
+licence = ctypes.create_string_buffer(b"GPL")
+name = sys.argv[1].encode()[:15]
+program = bpf(5, struct.pack("<IIQQIIQII16sI", 3, 2, ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, 0,
+                             name, 0))
+path = ctypes.create_string_buffer(b"/sys/fs/bpf/" + sys.argv[1].encode())
+bpf(6, struct.pack("<QI", ctypes.addressof(path), program))
+PYTHON
+tc qdisc add dev eth0 clsact
+tc filter add dev eth0 ingress bpf da object-pinned /sys/fs/bpf/{name}
+rm /sys/fs/bpf/{name}
+"""
+BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}
+
+
+@pytest.mark.parametrize(("name", "spoken"), [("cil_from_netdev", {"node.tc.foreign"}), ("cali_tc_preamble", set())])
+def test_bpf_programs_on_an_interface(tmp_path: Path, name: str, spoken: set[str]) -> None:
+    number = BPF_SYSCALL[platform.machine()]
+    commands = PLAIN + "mount -t bpf bpf /sys/fs/bpf\n" + LOAD.format(name=name, number=number)
+    kind = look_after(commands, tmp_path)
+    assert isinstance(kind.bpf_programs, Known)
+    assert [(one.device, one.hook, one.name) for one in kind.bpf_programs.value.programs] == [
+        ("eth0", "tc/ingress", name)
+    ]
+    assert kind.bpf_programs.value.by == "bpftool"
+    assert speaking(kind) == spoken
+    # Without bpftool tc tells the same.
+    away = "mkdir bin\nfor t in /usr/sbin/bpftool /usr/bin/bpftool; do [ ! -e $t ] || mount --bind /dev/null $t; done\n"
+    seen_by_tc = look_after(commands + away, tmp_path).bpf_programs
+    assert isinstance(seen_by_tc, Known)
+    assert (seen_by_tc.value.programs, seen_by_tc.value.by) == (kind.bpf_programs.value.programs, "tc")
+
+
+def test_ebpf_mode_beside_kube_proxy(tmp_path: Path) -> None:
+    number = BPF_SYSCALL[platform.machine()]
+    commands = PLAIN + "mount -t bpf bpf /sys/fs/bpf\n" + LOAD.format(name="cali_tc_preamble", number=number)
+    kind = look_after(commands + "./kube-proxy -c 'sleep 20; :' &\nsleep 0.2\n", tmp_path)
+    assert speaking(kind) == {"node.kube-proxy.residue"}
+
+
+def test_a_vxlan_device_in_a_namespace_of_dockers(tmp_path: Path) -> None:
+    kind = look_after(
+        PLAIN
+        + "mount -t tmpfs tmpfs /run\nmkdir -p /run/docker/netns\nip netns add x\n"
+        + "touch /run/docker/netns/1-abcdef\nmount --bind /run/netns/x /run/docker/netns/1-abcdef\n"
+        + "ip -n x link add vx0 type vxlan id 7 dstport 4789\numount /run/netns/x\nrm /run/netns/x",
+        tmp_path,
+    )
+    assert isinstance(kind.vxlans, Known)
+    assert [(one.name, one.namespace) for one in kind.vxlans.value] == [("vx0", "docker/1-abcdef")]
+    assert speaking(kind) == {"node.vxlan.port-conflict"}
+
+
+def test_links_agree_with_ip_in_detail(tmp_path: Path) -> None:
+    made = (
+        "ip link add br0 type bridge\nip link add vx0 type vxlan id 7 dstport 4790\nip tuntap add dev tun0 mode tun\n"
+        "ip tuntap add dev vnet0 mode tap\nip link add 'a$b\\c' type veth peer name \"q'\"\n"
+        "ip link set 'a$b\\c' mtu 1234 up\n"
+    )
+    kind = look_after(
+        PLAIN + made + f"ip -j -d link > {tmp_path}/link.json\nip -j addr > {tmp_path}/addr.json", tmp_path
+    )
+    assert isinstance(kind.links, Known)
+    theirs = {link["ifname"]: link for link in json.loads((tmp_path / "link.json").read_text())}
+    ours = {link.name: link for link in kind.links.value}
+    assert ours.keys() == theirs.keys() - {"lo"}
+    for name, link in ours.items():
+        assert (link.mtu, link.is_up) == (theirs[name]["mtu"], "UP" in theirs[name]["flags"]), name
+    kinds = {"br0": "bridge", "vx0": "vxlan", "tun0": "tun", "vnet0": "ethernet", "a$b\\c": "ethernet"}
+    assert {name: ours[name].kind for name in kinds} == kinds
+    for name, of_ip in (("br0", "bridge"), ("vx0", "vxlan"), ("tun0", "tun")):
+        assert theirs[name]["linkinfo"]["info_kind"] == of_ip
+
+
+def test_links_are_those_that_ip_sees() -> None:
     need("ip", "iproute2")
     with LocalTransport().start(30) as running:
         facts, _ = node_facts(running.finish(), LocalTransport.kind, SourceIndex())

@@ -56,7 +56,7 @@ def test_without_either_iptables_there_are_no_chains() -> None:
 
 
 BPFTOOL = """[{"xdp":[{"devname":"eth0","ifindex":2,"mode":"driver","id":10}],"tc":[
-{"devname":"eth0","ifindex":2,"kind":"clsact/ingress","name":"cali_tc_preambl","id":11},
+{"devname":"eth0","ifindex":2,"kind":"clsact/ingress","name":"cali_tc_preambl:[11]","id":11},
 {"devname":"eth0","ifindex":2,"kind":"tcx/egress","name":"cil_to_netdev","prog_id":12,"link_id":3},
 {"devname":"cali0123456789a","ifindex":9,"kind":"clsact/ingress","name":"cali_tc_preambl","id":13},
 {"devname":"eni0a1b2c3d4e5","ifindex":10,"kind":"clsact/ingress","name":"handle_ingress","id":14}],
