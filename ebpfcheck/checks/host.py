@@ -1,6 +1,7 @@
 """What else runs and is set on the host: Docker, firewalls, SELinux, sysctls, NetworkManager."""
 
 import re
+from collections.abc import Iterable
 
 from ebpfcheck.knowledge.types import ModuleNeed
 from ebpfcheck.model.check import (
@@ -111,7 +112,35 @@ def selinux(given: Given) -> Outcome:
 
 _RP_FILTER = required(NodeKind.rp_filter)
 _RP_FILES = optional(NodeKind.rp_filter_files)
-_ALL_STRICT = re.compile(r"net[./]ipv4[./]conf[./](?:all|\*)[./]rp_filter\s*=\s*1\s*$")
+_SETTING = re.compile(
+    r"(?P<path>.*/(?P<file>[^/]+)): (?P<dash>-?)net[./]ipv4[./]conf[./](?P<whose>all|\*)[./]rp_filter"
+    r"(?:\s*=\s*(?P<value>\d+))?\s*$"
+)
+# Of files with one name, the one in the first of these counts.
+_SYSCTL_PLACES = ("/etc/", "/run/", "/usr/local/lib/", "/usr/lib/", "/lib/")
+
+
+def _set_for_all(lines: Iterable[str]) -> tuple[str, str] | None:
+    """Return the line that sets rp_filter for all interfaces when sysctl's files are applied, and the value.
+
+    As sysctl.d(5) has it: the files come in the order of their names, the last line wins; one that names `all` outranks
+    one for `*`, and a dash before it takes it out of that one. None if no line sets it.
+    """
+    found = [match for line in lines if (match := _SETTING.search(line)) is not None]
+    first_place: dict[str, int] = {}
+    for match in found:
+        first_place[match["file"]] = min(_place(match["path"]), first_place.get(match["file"], len(_SYSCTL_PLACES)))
+    counted = sorted(
+        (match for match in found if _place(match["path"]) == first_place[match["file"]]),
+        key=lambda match: (match["path"] == "/etc/sysctl.conf", match["file"]),
+    )
+    of_all = [match for match in counted if match["whose"] == "all"]
+    setting = [match for match in of_all or counted if match["value"]]
+    return (setting[-1][0], setting[-1]["value"]) if setting else None
+
+
+def _place(path: str) -> int:
+    return next((rank for rank, place in enumerate(_SYSCTL_PLACES) if path.startswith(place)), len(_SYSCTL_PLACES))
 
 
 @check(
@@ -133,15 +162,24 @@ def sysctl_rp_filter(given: Given) -> Outcome:
             files,
             observed=observed,
         )
-    strict = [line for line in files.value if _ALL_STRICT.search(line)]
-    if strict:
+    applied = _set_for_all(files.value)
+    if applied is not None and applied[1] == "1":
         return warn(
             "set-again",
             f"Felix {given.release.version} sets net.ipv4.conf.all.rp_filter to 0, which its own veth pair needs, and "
             "a file sets it back to 1 whenever it is applied: replies from the host to Services are then dropped.",
-            observed=excerpt("; ".join(strict), 160),
+            observed=excerpt(applied[0], 160),
             required=needed,
             remediation=Remediation(text="Take that line out, or set it to 0."),
+        )
+    if ("all", 1) in live:
+        return passed(
+            "set-now",
+            f"net.ipv4.conf.all.rp_filter is 1 now, and Felix {given.release.version} sets it to 0. No file of "
+            "sysctl's sets it to 1 again, but something did: see that it does not do so once eBPF mode is on.",
+            observed=observed,
+            required=needed,
+            note=True,
         )
     return passed("not-set", "No file sets strict filtering for all interfaces.", observed=observed, required=needed)
 

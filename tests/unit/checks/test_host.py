@@ -24,6 +24,7 @@ def vxlan(name: str = "flannel.1", port: int = 4789, *, up: bool = True, namespa
     return Vxlan(name=name, port=port, is_up=up, takes_all_vnis=False, namespace=namespace)
 
 
+ALL_0, ALL_1 = "{}: net.ipv4.conf.all.rp_filter = 0", "{}: net.ipv4.conf.all.rp_filter = 1"
 TOLD = "/etc/NetworkManager/conf.d/c.conf: unmanaged-devices=interface-name:cali*;interface-name:tunl*;"
 
 
@@ -60,11 +61,38 @@ def test_simple_checks(check: Check, facts: dict[str, Fact[Any]], version: str, 
         (("/etc/sysctl.d/a.conf: net.ipv4.conf.all.rp_filter = 2",), Status.PASS),
         (("/etc/sysctl.d/a.conf: net.ipv4.conf.all.rp_filter = 0",), Status.PASS),
         (("/etc/sysctl.d/a.conf: net.ipv4.conf.default.rp_filter = 1",), Status.PASS),
+        # The last file wins, whatever the order in which they were read.
+        (
+            (ALL_1.format("/usr/lib/sysctl.d/50-default.conf"), ALL_0.format("/etc/sysctl.d/90-calico.conf")),
+            Status.PASS,
+        ),
+        (
+            (ALL_0.format("/etc/sysctl.d/10-calico.conf"), ALL_1.format("/usr/lib/sysctl.d/50-default.conf")),
+            Status.WARN,
+        ),
+        ((ALL_1.format("/etc/sysctl.conf"), ALL_0.format("/etc/sysctl.d/99-calico.conf")), Status.WARN),
+        # A file in /etc takes the place of one with its name.
+        (
+            (ALL_0.format("/etc/sysctl.d/50-default.conf"), ALL_1.format("/usr/lib/sysctl.d/50-default.conf")),
+            Status.PASS,
+        ),
+        ((ALL_1.format("/run/sysctl.d/x.conf"), ALL_0.format("/usr/lib/sysctl.d/x.conf")), Status.WARN),
+        # `all` outranks `*`, and may be taken out of it.
+        (("/etc/sysctl.d/z.conf: net.ipv4.conf.*.rp_filter=1", ALL_0.format("/etc/sysctl.d/a.conf")), Status.PASS),
+        (("/l/50.conf: net.ipv4.conf.*.rp_filter=1", "/l/50.conf: -net.ipv4.conf.all.rp_filter"), Status.PASS),
     ],
 )
 def test_what_turns_strict_filtering_on_again(files: tuple[str, ...], status: Status) -> None:
     facts = kind(rp_filter=known((("all", 0),)), rp_filter_files=known(files))
     assert judged(host.sysctl_rp_filter, facts).status is status
+
+
+def test_strict_filtering_of_now_is_worth_a_note() -> None:
+    facts = kind(rp_filter=known((("all", 1), ("eth0", 0))), rp_filter_files=known(()))
+    finding = judged(host.sysctl_rp_filter, facts)
+    assert (finding.status, finding.note) == (Status.PASS, True)
+    facts = kind(rp_filter=known((("all", 0), ("eth0", 1))), rp_filter_files=known(()))
+    assert not judged(host.sysctl_rp_filter, facts).note
 
 
 def test_releases_that_leave_reverse_path_filtering_alone_are_not_judged() -> None:
