@@ -135,6 +135,12 @@ FelixConfigOption = Annotated[
         "safe. - reads stdin.",
     ),
 ]
+RedactOption = Annotated[
+    bool,
+    typer.Option(
+        "--redact", help="Replace host names, addresses, MACs and the like in all that is saved, shown or written."
+    ),
+]
 TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long collecting may take at most.")]
 
 
@@ -209,6 +215,7 @@ def node(
     fail_on: FailOnOption = FailOn.fail,
     felix_config: FelixConfigOption = None,
     save: SaveOption = None,
+    redact: RedactOption = False,
     timeout: TimeoutOption = 30.0,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
@@ -234,6 +241,10 @@ def node(
         judge = Judge(_settings(calico_version, install, only, skip, fail_on))
         outputs = _outputs(format, RENDERERS, save)
         snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
+    if redact:
+        from ebpfcheck.collect.redaction import redacted
+
+        snapshot = redacted(snapshot)
     return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), color, save)
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -411,6 +412,51 @@ def test_hostile_values_are_shown_not_acted_on(tmp_path: Path) -> None:
             result.stdout.replace("\n", "").replace(" ", "")
         )
         assert not result.stderr
+
+
+def test_a_redacted_run_on_this_machine_says_the_same_and_names_nobody(tmp_path: Path) -> None:
+    saved = tmp_path / "snapshot.json"
+    plain, redacted = run("node", "-f", "json"), run("node", "--redact", "--save", str(saved), "-f", "json")
+    assert redacted.returncode == plain.returncode
+    before, after = json.loads(plain.stdout), json.loads(redacted.stdout)
+    assert [(one["id"], one["status"]) for one in after["findings"]] == [
+        (one["id"], one["status"]) for one in before["findings"]
+    ]
+    assert after["target"]["name"] == "node-1"
+    assert {subject for one in after["findings"] for subject in one["subjects"]} == {"node-1"}
+    shown = redacted.stdout + saved.read_text() + redacted.stderr
+    name = before["target"]["name"]
+    # A host may be called like its system, or by a word that is in every report.
+    others = run("evaluate", DEBIAN, "-f", "json").stdout + Path(DEBIAN).read_text()
+    if name not in others + Path("/proc/version").read_text() + Path("/etc/os-release").read_text():
+        assert not re.search(rf"(?<![0-9A-Za-z]){re.escape(name)}(?![0-9A-Za-z])", shown)
+    judged = json.loads(run("evaluate", str(saved), "-f", "json").stdout)
+    assert judged["findings"] == after["findings"]
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_what_is_redacted_is_in_no_document(tmp_path: Path, format: str) -> None:
+    from tests.builders import Part
+
+    saved, written = tmp_path / "snapshot.json", tmp_path / "report"
+    secrets = ("zeus-7", "mallory", "192.168.1.10", "10.99.1.2", "525400abcdef")
+    nic = "enx525400abcdef"
+    data = document({
+        "hostname": Part("zeus-7\n"),
+        "link-mtus": Part(f"/sys/class/net/{nic}/mtu:1400\n"),
+        "link-flags": Part(f"/sys/class/net/{nic}/flags:0x1003\n"),
+        "link-types": Part(f"/sys/class/net/{nic}/type:1\n"),
+        "routes": Part(f"{nic}\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"),
+        "sysctl-files": Part("/etc/sysctl.d/zeus-7.conf:net.ipv4.conf.all.rp_filter=1\n"),
+        "arch": Part(state="failed mallory@zeus-7 10.99.1.2"),
+    })  # fmt: skip
+    arguments = ("node", "-v", "-f", format, "-f", f"json={written}", "--save", str(saved))
+    environment = replayed(tmp_path, data)
+    for option in ((), ("--redact",)):
+        result = run(*arguments, *option, **environment)
+        assert result.returncode == 3
+        shown = result.stdout + result.stderr + written.read_text() + saved.read_text()
+        assert [secret for secret in secrets if secret in shown] == ([] if option else list(secrets))
 
 
 def test_interrupting_it_is_130(tmp_path: Path) -> None:
