@@ -182,40 +182,62 @@ def _chains_left(given: Given) -> str:
 
 
 _PINS = settled(NodeKind.bpf_pins)
+_SEEN_LINKS = optional(NodeKind.links)
 
 
 @check(
     id="node.bpf.residue",
-    title="What others have pinned in bpffs",
+    title="What other BPF dataplanes left, and Calico's own",
     category="network",
     severity=Severity.DEGRADE,
-    needs=(_PINS, _NEEDED_PROGRAMS),
+    needs=(_PINS, _NEEDED_PROGRAMS, _SEEN_LINKS, PROGRAMS, FELIX),
 )
 def bpf_residue(given: Given) -> Outcome:
-    """Whether Cilium's or Calico's pins are there from before."""
-    pins = given[_PINS]
+    """Whether Cilium is or was here, and whether Calico's own programs are left from eBPF mode that is over."""
+    rule, running = given.release.network.programs, given[_NEEDED_PROGRAMS]
+    pins, links = given[_PINS], given[_SEEN_LINKS]
     owners = pins.value if isinstance(pins, Known) else ()
-    shown = ", ".join(owners)
-    if "cilium" in owners or "cilium-agent" in given[_NEEDED_PROGRAMS]:
-        running = "cilium-agent" in given[_NEEDED_PROGRAMS]
+    names = {link.name for link in links.value} if isinstance(links, Known) else set()
+    cilium = [f"interface {name}" for name in rule.cilium_devices if name in names]
+    cilium += ["pins of Cilium"] if "cilium" in owners else []
+    if cilium or "cilium-agent" in running:
+        runs = "cilium-agent" in running
         return warn(
             "cilium",
-            ("Cilium runs here" if running else "Cilium has left pins in bpffs")
+            ("Cilium runs here" if runs else f"Cilium has left things behind ({', '.join(cilium)})")
             + ": its programs on the same hooks take packets before Felix's, or are replaced by them.",
-            observed=shown or "cilium-agent runs",
+            observed=", ".join([*cilium, *(["cilium-agent runs"] if runs else [])]),
             required="no other dataplane on the node",
             remediation=Remediation(
                 text="Remove Cilium from the node and reboot it.", needs_reboot=True, disruptive=True
             ),
         )
-    if "calico" in owners:
+    on, felix = is_on(given), settings(given)
+    own = [f"interface {name}" for name in rule.own_devices if name in names]
+    own += ["pinned maps"] if "calico" in owners else []
+    own += ["attached programs"] if on else []
+    shown = ", ".join(own)
+    if on and ("calico-node" not in running or (felix is not None and felix.bpf_enabled is False)):
+        why = "bpfEnabled is false" if felix is not None and felix.bpf_enabled is False else "calico-node does not run"
+        return warn(
+            "left",
+            f"Calico's BPF programs are attached although {why}: they go on to decide about packets by maps that "
+            "nobody keeps up to date, which has cut hosts and pods off.",
+            observed=shown,
+            required="no programs of Calico's where eBPF mode is off",
+            remediation=Remediation(
+                text="Start calico-node there without eBPF mode, which removes them, or reboot the node.",
+                disruptive=True,
+            ),
+        )
+    if own:
         return passed(
             "calico",
-            "Calico has pinned maps in bpffs: eBPF mode is on, or was and left them.",
+            f"Calico's eBPF mode is on, or was and left something ({shown}), which a later Felix takes over.",
             observed=shown,
             note=True,
         )
-    return passed("clean", "Neither Calico nor Cilium has pinned anything in bpffs.", observed=shown)
+    return passed("clean", "Neither Calico nor Cilium has left anything of BPF here.", observed=", ".join(owners))
 
 
 _RELEASE = optional(NodeKind.kernel_release)

@@ -293,10 +293,11 @@ class KubeChainNames(Table, frozen=True, kw_only=True):
 
 
 class Programs(Table, frozen=True, kw_only=True):
-    """How Calico's BPF programs show."""
+    """How the BPF programs of Calico show, and what is Cilium's."""
 
     own_prefixes: tuple[str, ...]
     own_devices: tuple[str, ...]
+    cilium_devices: tuple[str, ...]
     tcx_kernel: str
     source: str
 

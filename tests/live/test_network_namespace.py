@@ -43,7 +43,7 @@ def look_after(commands: str, tmp_path: Path) -> NodeKind:
     assert shell is not None
     init = tmp_path / "init"
     shutil.copy(shell, init)
-    for program in ("kubelet", "kube-proxy"):
+    for program in ("kubelet", "kube-proxy", "calico-node"):
         shutil.copy(shell, tmp_path / program)
     script = (
         f"mount -t sysfs sysfs /sys\nip link set lo up\necho 1 > /proc/sys/net/ipv4/ip_forward\ncd {tmp_path}\n"
@@ -253,7 +253,9 @@ rm /sys/fs/bpf/{name}
 BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}
 
 
-@pytest.mark.parametrize(("name", "spoken"), [("cil_from_netdev", {"node.tc.foreign"}), ("cali_tc_preamble", set())])
+@pytest.mark.parametrize(
+    ("name", "spoken"), [("cil_from_netdev", {"node.tc.foreign"}), ("cali_tc_preamble", {"node.bpf.residue"})]
+)
 def test_bpf_programs_on_an_interface(tmp_path: Path, name: str, spoken: set[str]) -> None:
     number = BPF_SYSCALL[platform.machine()]
     commands = PLAIN + "mount -t bpf bpf /sys/fs/bpf\n" + LOAD.format(name=name, number=number)
@@ -274,8 +276,10 @@ def test_bpf_programs_on_an_interface(tmp_path: Path, name: str, spoken: set[str
 def test_ebpf_mode_beside_kube_proxy(tmp_path: Path) -> None:
     number = BPF_SYSCALL[platform.machine()]
     commands = PLAIN + "mount -t bpf bpf /sys/fs/bpf\n" + LOAD.format(name="cali_tc_preamble", number=number)
-    kind = look_after(commands + "./kube-proxy -c 'sleep 20; :' &\nsleep 0.2\n", tmp_path)
-    assert speaking(kind) == {"node.kube-proxy.residue"}
+    kind = look_after(commands + "./calico-node -c 'sleep 20; :' &\nsleep 0.2\n", tmp_path)
+    assert speaking(kind) == set()
+    both = "for name in calico-node kube-proxy; do ./$name -c 'sleep 20; :' & done\nsleep 0.2\n"
+    assert speaking(look_after(commands + both, tmp_path)) == {"node.kube-proxy.residue"}
 
 
 def test_a_vxlan_device_in_a_namespace_of_dockers(tmp_path: Path) -> None:

@@ -148,3 +148,30 @@ def test_chains_that_kube_proxy_leaves(
 def test_programs_of_others(bpf: Fact[Any], release: str, status: Status) -> None:
     facts = kind(bpf_programs=bpf, kernel_release=known(release))
     assert judged(residue.tc_foreign, facts).status is status
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "note"),
+    [
+        ({"links": links(link("eth0"))}, Status.PASS, False),
+        ({"links": links(link("cilium_host"))}, Status.WARN, False),
+        ({"links": links(link("bpfin.cali"))}, Status.PASS, True),
+        ({"bpf_programs": ON}, Status.WARN, False),
+        ({"bpf_programs": ON, "programs": known(("calico-node",))}, Status.PASS, True),
+        ({"bpf_programs": ON, "programs": known(("calico-node",)), "felix": CLEANED}, Status.PASS, True),
+        (
+            {
+                "bpf_programs": ON,
+                "programs": known(("calico-node",)),
+                "felix": known(FelixSettings(bpf_enabled=False)),
+            },
+            Status.WARN,
+            False,
+        ),
+        ({"bpf_programs": OFF, "felix": known(FelixSettings(bpf_enabled=False))}, Status.PASS, False),
+        ({"programs": FORBIDDEN}, Status.UNKNOWN, False),
+    ],
+)
+def test_what_bpf_dataplanes_leave(facts: dict[str, Fact[Any]], status: Status, note: bool) -> None:
+    finding = judged(residue.bpf_residue, kind(**{"bpf_pins": ABSENT, "programs": known(()), **facts}))
+    assert (finding.status, finding.note) == (status, note)
