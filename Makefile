@@ -22,7 +22,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck ebpfcheck/collect/survey.sh .ci/run
+	$(BIN)/shellcheck ebpfcheck/collect/survey.sh tests/kernels.sh .ci/run
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -237,6 +237,16 @@ def bpf_residue(given: Given) -> Outcome:
             observed=shown,
             note=True,
         )
+    if on is None:
+        attached = given[PROGRAMS]
+        return unknown(
+            "programs-unseen",
+            "Neither Calico nor Cilium has left pins or interfaces here; whether programs of theirs are still attached "
+            "could not be told without bpftool.",
+            reason=attached.reason if isinstance(attached, Unknown) else Reason.TOOL_MISSING,
+            observed=", ".join(owners),
+            remediation=Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",)),
+        )
     return passed("clean", "Neither Calico nor Cilium has left anything of BPF here.", observed=", ".join(owners))
 
 

@@ -51,7 +51,7 @@ def test_what_ipvs_leaves(found: tuple[Link, ...], services: Fact[bool], status:
 @pytest.mark.parametrize(
     ("check", "facts", "version", "status"),
     [
-        (residue.bpf_residue, {"bpf_pins": ABSENT, "programs": known(())}, "v3.32.1", Status.PASS),
+        (residue.bpf_residue, {"bpf_pins": ABSENT, "programs": known(())}, "v3.32.1", Status.UNKNOWN),
         (residue.bpf_residue, {"bpf_pins": known(("calico",)), "programs": known(())}, "v3.32.1", Status.PASS),
         (residue.bpf_residue, {"bpf_pins": known(("cilium",)), "programs": known(())}, "v3.32.1", Status.WARN),
         (residue.bpf_residue, {"bpf_pins": ABSENT, "programs": known(("cilium-agent",))}, "v3.32.1", Status.WARN),
@@ -153,7 +153,9 @@ def test_programs_of_others(bpf: Fact[Any], release: str, status: Status) -> Non
 @pytest.mark.parametrize(
     ("facts", "status", "note"),
     [
-        ({"links": links(link("eth0"))}, Status.PASS, False),
+        ({"bpf_programs": OFF, "links": links(link("eth0"))}, Status.PASS, False),
+        ({"bpf_programs": attached(by="tc"), "links": links(link("eth0"))}, Status.UNKNOWN, False),
+        ({"bpf_programs": FORBIDDEN, "links": links(link("eth0"))}, Status.UNKNOWN, False),
         ({"links": links(link("cilium_host"))}, Status.WARN, False),
         ({"links": links(link("bpfin.cali"))}, Status.PASS, True),
         ({"bpf_programs": ON}, Status.WARN, False),
