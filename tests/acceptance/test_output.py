@@ -40,6 +40,9 @@ def story(name: str) -> str:
         ("rhel-8.2-three-nodes", ("-q",)),
         ("talos", ("--calico-version", "v3.28.5", "--install", "operator")),
         ("ubuntu-20.04", ("--calico-version", "v3.16")),
+        ("ubuntu-24.04", ("--calico-version", "v3.28.5", "--install", "operator")),
+        ("k3s-debian-12", ("--calico-version", "v3.32.1")),
+        ("kubeadm-ipvs", ("--calico-version", "v3.32.1", "--install", "operator")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
