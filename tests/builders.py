@@ -87,6 +87,11 @@ HEALTHY: dict[str, Part] = {
         "/sys/class/net/cali0123456789a/flags:0x1003\n/sys/class/net/ens3/flags:0x1003\n/sys/class/net/lo/flags:0x9\n",
         locator="/sys/class/net",
     ),
+    "link-states": Part(
+        "/sys/class/net/cali0123456789a/operstate:up\n/sys/class/net/ens3/operstate:up\n"
+        "/sys/class/net/lo/operstate:unknown\n",
+        locator="/sys/class/net",
+    ),
     "link-types": Part(
         "/sys/class/net/cali0123456789a/type:1\n/sys/class/net/ens3/type:1\n/sys/class/net/lo/type:772\n",
         locator="/sys/class/net",

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fetches the Debian kernels that tests/live/test_real_kernels.py boots, each with its configuration, into a directory
+# Fetches the Debian kernels that tests/live/test_real_kernels.py boots, each with its configuration (and that of 6.12 with
+# its network modules), into a directory
 # (.kernels of the checkout if none is given). One that is there already stays; one that cannot be had is named, and
 # the others are fetched. The machine's own apt is only asked for its mirror.
 #
@@ -44,7 +45,8 @@ unpack() {
     for deb in "$3/debs"/*.deb; do
         # tar fails where one of the patterns is not in the package; what is there is looked at below.
         dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$3" --wildcards './boot/vmlinuz-*' './boot/config-*' \
-            './usr/lib/modules/*/vmlinuz' './usr/lib/modules/*/config' 2>/dev/null || :
+            './usr/lib/modules/*/vmlinuz' './usr/lib/modules/*/config' './usr/lib/modules/*/kernel/net/*' \
+            './usr/lib/modules/*/kernel/drivers/net/*' './usr/lib/modules/*/kernel/*crypto/*' 2>/dev/null || :
     done
     rm -r "$3/debs"
     [ -n "$(find "$3" -name 'vmlinuz*')" ] && [ -n "$(find "$3" -name 'config*')" ]

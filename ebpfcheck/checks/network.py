@@ -106,7 +106,14 @@ def data_iface(given: Given) -> Outcome:
     if not carriers:
         return _no_carrier(needed)
     observed = _names(carriers)
-    missed = tuple(link for link in carriers if not re.search(patterns[0], link.name))
+    l3_pattern = (
+        felix.bpf_l3_iface_pattern if felix is not None and given.release.takes_l3_pattern else None
+    ) or "(?!)"
+    if not _is_regex(l3_pattern):
+        return _not_understood("bpfL3IfacePattern", l3_pattern)
+    missed = tuple(
+        link for link in carriers if not re.search(patterns[0], link.name) and not re.search(l3_pattern, link.name)
+    )
     if not missed:
         return _own_devices_missed(given, patterns[-1]) or _matched(given, carriers, patterns[-1], needed)
     names = tuple(link.name for link in missed)
@@ -114,14 +121,15 @@ def data_iface(given: Given) -> Outcome:
         text="Set this pattern before eBPF mode is enabled (run it from where kubectl works).",
         commands=(set_command("bpfDataIfacePattern", _pattern_with(patterns[-1], names, given[_LINKS])),),
     )
-    if felix is None:
-        some = len(patterns) > 1 and all(re.search(patterns[-1], name) for name in names)
+    some = len(patterns) > 1 and all(re.search(patterns[-1], name) for name in names)
+    if felix is None or some:
         return unknown(
             "patch" if some else "not-matched",
             f"{_names(missed)} {_role(given, missed)}, and Felix {calico} does not attach to it by default"
             + (" in some of its patches" if some else "")
-            + ": NodePorts, and pod traffic between nodes, break unless bpfDataIfacePattern was set, which cannot be "
-            "seen from the node.",
+            + ": NodePorts, and pod traffic between nodes, break"
+            + (" unless bpfDataIfacePattern was set, which cannot be seen from the node." if felix is None else ".")
+            + (" Name the patch that you mean." if some else ""),
             reason=Reason.NOT_COLLECTED,
             observed=observed,
             required=needed,
@@ -342,16 +350,23 @@ def l3_overlay(given: Given) -> Outcome:
         return unknown(
             "pattern-unseen",
             f"{what} Felix {calico} leaves {shown} alone, and NodePorts do not work there, unless bpfL3IfacePattern "
-            "names it, which cannot be seen from the node.",
+            "was set to name it, which cannot be seen from the node.",
             reason=Reason.NOT_COLLECTED,
             observed=shown,
             required=needed,
             remediation=fix,
         )
     pattern = felix.bpf_l3_iface_pattern or ""
-    if not _is_regex(pattern):
-        return _not_understood("bpfL3IfacePattern", pattern)
-    if not pattern or not all(re.search(pattern, link.name) for link in routed):
+    data_pattern = felix.bpf_data_iface_pattern or given.release.data_iface_patterns[0]
+    for setting, regex in (("bpfL3IfacePattern", pattern), ("bpfDataIfacePattern", data_pattern)):
+        if not _is_regex(regex):
+            return _not_understood(setting, regex)
+    named = tuple(link for link in routed if pattern and re.search(pattern, link.name))
+    if given.release.knows_l3_by_kind:
+        named += tuple(
+            link for link in routed if link.kind in ("wireguard", "tun") and re.search(data_pattern, link.name)
+        )
+    if not set(routed) <= set(named):
         return fail(
             "not-named",
             f"{what} bpfL3IfacePattern {'does not match it' if pattern else 'is not set'}: Felix {calico} leaves "
@@ -361,16 +376,18 @@ def l3_overlay(given: Given) -> Outcome:
             remediation=fix,
         )
     return _wireguard_dropped(given, is_carrier=True) or passed(
-        "named", f"{what} bpfL3IfacePattern names it.", observed=shown, required=needed
+        "named", f"{what} Felix {calico} is told of it by a pattern.", observed=shown, required=needed
     )
 
 
 def _wireguard_dropped(given: Given, *, is_carrier: bool) -> Outcome | None:
     """Judge releases that take what comes for WireGuard's usual port for Calico's own; None if that hits nobody."""
     calico, rule = given.release.version, given.release.network.l3
-    udp, links = given[_UDP], given[_LINKS]
-    users = tuple(link for link in links if link.kind == "wireguard" and link.name not in rule.own_devices)
-    if given.release.drops_wireguard is False or not users:
+    udp, drops = given[_UDP], given.release.drops_wireguard
+    devices = tuple(link for link in given[_LINKS] if link.kind == "wireguard")
+    users = tuple(link for link in devices if link.name not in rule.own_devices)
+    # Where Calico has WireGuard of its own, the port is Calico's.
+    if drops is False or not users or len(users) < len(devices):
         return None
     if not isinstance(udp, Known):
         return unseen(
@@ -378,16 +395,24 @@ def _wireguard_dropped(given: Given, *, is_carrier: bool) -> Outcome | None:
         )
     if rule.wireguard_port not in udp.value:
         return None
-    say = fail if is_carrier else warn
-    return say(
-        "wireguard-port",
+    what = (
         f"{_names(users)} is WireGuard, and UDP port {rule.wireguard_port} is taken here. Calico {calico}"
-        + ("" if given.release.drops_wireguard else ", in some of its patches,")
-        + " drops what comes to that port from others than Calico's own nodes.",
-        observed=f"UDP port {rule.wireguard_port}",
-        required="the user's WireGuard on another port",
-        remediation=Remediation(text="Move that WireGuard to another port, or take another release of Calico."),
+        + ("" if drops else ", in some of its patches,")
+        + " drops what comes to that port from others than Calico's own nodes."
     )
+    observed, needed = f"UDP port {rule.wireguard_port}", "the user's WireGuard on another port"
+    fix = Remediation(text="Move that WireGuard to another port, or take another release of Calico.")
+    if is_carrier and drops is None:
+        return unknown(
+            "wireguard-port-patch",
+            f"{what} Name the patch that you mean.",
+            reason=Reason.NOT_COLLECTED,
+            observed=observed,
+            required=needed,
+            remediation=fix,
+        )
+    say = fail if is_carrier else warn
+    return say("wireguard-port", what, observed=observed, required=needed, remediation=fix)
 
 
 @check(
@@ -419,7 +444,8 @@ def mtu(given: Given) -> Outcome:
         taken = rule.fixed
         why = f"Calico {calico} takes {taken} for VXLAN whatever the interface has"
     else:
-        matched = [link.mtu for link in given[_LINKS] if link.is_up and re.search(pattern, link.name)]
+        working = (link for link in given[_LINKS] if link.is_up and link.is_running)
+        matched = [link.mtu for link in working if re.search(pattern, link.name)]
         host = min(matched, default=rule.assumed)
         taken = host - overhead
         what = "is the smallest of the interfaces that" if matched else "it assumes, as no interface is up that"

@@ -9,16 +9,28 @@ from ebpfcheck.model.check import (
     optional,
     passed,
     required,
+    unknown,
     unseen,
     warn,
 )
-from ebpfcheck.model.facts import Absent, Known, NodeKind
+from ebpfcheck.model.facts import FIRST_EPHEMERAL_PORT, Absent, Known, NodeKind, Reason
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
 _VXLANS = required(NodeKind.vxlans)
 _BTF = optional(NodeKind.vmlinux_btf)
 _UDP = optional(NodeKind.udp_ports)
+
+
+def _not_kept(port: int, needed: str) -> Outcome:
+    return unknown(
+        "ephemeral",
+        f"Port {port} is one of those that the kernel hands out by itself, of which the survey keeps none: whether it "
+        "is taken cannot be told, and anybody may take it.",
+        reason=Reason.UNSUPPORTED,
+        required=needed,
+        remediation=Remediation(text=f"Set a port below {FIRST_EPHEMERAL_PORT}."),
+    )
 
 
 @check(
@@ -41,6 +53,10 @@ def vxlan_port_conflict(given: Given) -> Outcome:
     )
     here = [device for device in others if device.is_up and not device.namespace]
     listed = {device.port for device in given[_VXLANS] if not device.namespace}
+    if not isinstance(udp, Known) and not others:
+        return unseen("sockets-unseen", f"Whether UDP port {port} is taken could not be told", udp, required=needed)
+    if port >= FIRST_EPHEMERAL_PORT and not others:
+        return _not_kept(port, needed)
     is_taken_unseen = isinstance(udp, Known) and port in udp.value and port not in listed
     shown = excerpt(", ".join(f"{one.name} in {one.namespace}" if one.namespace else one.name for one in others), 120)
     if is_taken_unseen:
@@ -101,6 +117,8 @@ def port_healthz(given: Given) -> Outcome:
     if port == 0:
         return passed("off", "bpfKubeProxyHealthzPort is 0: Felix serves no health there.")
     needed = f"TCP port {port} is free, or kube-proxy's until it goes"
+    if port >= FIRST_EPHEMERAL_PORT:
+        return _not_kept(port, needed)
     if port not in given[_LISTENERS]:
         return passed("free", f"Nothing listens on TCP port {port}.", required=needed)
     observed = f"a listener on {port}"

@@ -17,7 +17,6 @@ from ebpfcheck.model.check import (
 from ebpfcheck.model.facts import Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
-from ebpfcheck.versions import KernelRelease
 
 _LINKS = required(NodeKind.links)
 _IPVS = settled(NodeKind.ipvs_services)
@@ -250,28 +249,28 @@ def bpf_residue(given: Given) -> Outcome:
     return passed("clean", "Neither Calico nor Cilium has left anything of BPF here.", observed=", ".join(owners))
 
 
-_RELEASE = optional(NodeKind.kernel_release)
-
-
 @check(
     id="node.tc.foreign",
     title="BPF programs of others",
     category="network",
     severity=Severity.DEGRADE,
-    needs=(PROGRAMS, _RELEASE),
+    needs=(PROGRAMS,),
 )
 def tc_foreign(given: Given) -> Outcome:
     """Whether somebody else has BPF programs on the node's interfaces, where Felix attaches its own."""
     attached = given[PROGRAMS]
+    fix = Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",))
     if not isinstance(attached, Known):
         return unseen(
             "programs-unseen",
             "Which BPF programs are on the node's interfaces could not be told",
             attached,
-            remediation=Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",)),
+            remediation=fix,
         )
     needed = "no programs but Calico's on the node's interfaces"
-    foreign = [program for program in attached.value.programs if not is_own(given, program.name)]
+    # bpftool gives XDP programs no names, and Felix has some too.
+    nameless_xdp = tuple(one for one in attached.value.programs if one.hook == "xdp" and not one.name)
+    foreign = [one for one in attached.value.programs if one not in nameless_xdp and not is_own(given, one.name)]
     if foreign:
         shown = excerpt(
             ", ".join(f"{one.name or 'a program without name'} on {one.device} ({one.hook})" for one in foreign), 200
@@ -288,22 +287,23 @@ def tc_foreign(given: Given) -> Outcome:
                 commands=("bpftool net", "bpftool prog show"),
             ),
         )
-    if attached.value.by == "tc" and not _is_before_tcx(given):
-        limit = given.release.network.programs.tcx_kernel
+    if attached.value.by == "tc":
         return unknown(
-            "tcx-unseen",
-            f"tc lists no programs of others, but there may be some that are attached by TCX (kernel {limit}, or one "
-            "with its changes), which only bpftool lists, and it is not there or was refused.",
+            "others-unseen",
+            "tc lists no programs of others, but it sees neither XDP nor TCX; bpftool, which does, is not there or was "
+            "refused.",
             reason=Reason.TOOL_MISSING,
             required=needed,
-            remediation=Remediation(text="Look as root, with bpftool on the node's PATH."),
+            remediation=fix,
+        )
+    if nameless_xdp:
+        devices = excerpt(", ".join(dict.fromkeys(one.device for one in nameless_xdp)), 120)
+        return passed(
+            "xdp",
+            f"An XDP program is on {devices}. Felix {given.release.version} attaches one itself for policies that are "
+            "not tracked (doNotTrack); if this is another's, the two exclude each other.",
+            observed=f"XDP on {devices}",
+            required=needed,
+            note=True,
         )
     return passed("none", "Nobody else has BPF programs on the node's interfaces.", required=needed)
-
-
-def _is_before_tcx(given: Given) -> bool:
-    """Whether the kernel surely has no TCX; those of Enterprise Linux take such things over whatever their number."""
-    release = given[_RELEASE]
-    kernel = KernelRelease.parse(release.value) if isinstance(release, Known) else None
-    first = KernelRelease.parse(given.release.network.programs.tcx_kernel)
-    return kernel is not None and first is not None and not kernel.is_el and kernel.base < first.base

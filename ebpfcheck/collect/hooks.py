@@ -134,6 +134,8 @@ def _programs_of_tc(text: str) -> tuple[AttachedProgram, ...]:
     device, hook = "", ""
     for line in text.split("\n"):
         words = line.split()
+        if line == "!":
+            raise ValueError(f"tc could not list those of {device}")
         if len(words) == 3 and words[0] == "device":
             device, hook = words[1], words[2]
         elif (match := _TC_PROGRAM.match(line)) is not None:

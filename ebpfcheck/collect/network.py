@@ -8,14 +8,12 @@ import msgspec
 
 from ebpfcheck.collect.framing import State
 from ebpfcheck.collect.sections import SectionReader
-from ebpfcheck.model.facts import Absent, Fact, Known, Link, Reason, Unknown, Vxlan
+from ebpfcheck.model.facts import FIRST_EPHEMERAL_PORT, Absent, Fact, Known, Link, Reason, Unknown, Vxlan
 
 # The kernel's constant inode number of the first network namespace (since 6.18).
 _FIRST_NET_NAMESPACE = "net:[4026531833]"
 OTHER_NAMESPACE = "the survey ran in another network namespace than the node's"
 
-# The first port that Linux hands out by itself; ports from here on differ on every node.
-_FIRST_EPHEMERAL = 32768
 _POD_LINK = re.compile(r"(?:cali|veth|lxc|tap|azv)[0-9a-f]|(?:eni|gke)[0-9a-f]{5}")
 _SYS_LINE = re.compile(r"/sys/class/net/([^/]+)/\w+:(.*)")
 _PART = re.compile(r"/sys/class/net/([^/]+)/(.+)")
@@ -28,6 +26,8 @@ _ETHERNET, _LOOPBACK = 1, 772
 # From linux/if_arp.h; what is neither of these carries IP packets without such headers, as tunnels do.
 _HARDWARE = {_ETHERNET: "ethernet", 32: "infiniband", 512: "ppp"}
 _FLAG_UP, _FLAG_NOARP = 0x1, 0x80
+# States (RFC 2863) in which the kernel does not set IFF_RUNNING.
+_NOT_RUNNING = frozenset({"down", "lowerlayerdown", "notpresent", "testing", "dormant"})
 # WireGuard's usual ports, for IPv4 and for IPv6, among those that Linux hands out by itself.
 _WIREGUARD_PORTS = frozenset({51820, 51821})
 
@@ -70,7 +70,7 @@ def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
         and isinstance(pieces, Known)
     ):
         return Unknown(reason=Reason.NOT_COLLECTED, detail="/sys/class/net is not there to look in")
-    drivers = reader.fact("link-drivers", _drivers)
+    drivers, states = reader.fact("link-drivers", _drivers), reader.fact("link-states", _states)
     default = {device for fact in routes if isinstance(fact, Known) for device in fact.value}
     found = tuple(
         Link(
@@ -80,9 +80,11 @@ def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
                 flags.value.get(name, 0),
                 events.value.get(name, ""),
                 pieces.value.get(name, ()),
+                has_driver=isinstance(drivers, Known) and name in drivers.value,
             ),
             mtu=mtu,
             is_up=bool(flags.value.get(name, 0) & _FLAG_UP),
+            is_running=not isinstance(states, Known) or states.value.get(name, "") not in _NOT_RUNNING,
             has_default_route=name in default,
             driver=drivers.value.get(name, "") if isinstance(drivers, Known) else None,
             lower=tuple(
@@ -175,6 +177,11 @@ def _drivers(text: str) -> dict[str, str]:
     return {match[1]: match[2].rpartition("/")[2] for match in _DRIVER.finditer(text)}
 
 
+def _states(text: str) -> dict[str, str]:
+    """Return whether each interface works (operstate)."""
+    return {match[1]: match[2].strip() for match in _SYS_LINE.finditer(text)}
+
+
 def _events(text: str) -> dict[str, str]:
     """Return the kind that each interface gives itself (DEVTYPE)."""
     return {match[1]: match[2].strip().removeprefix("DEVTYPE=") for match in _SYS_LINE.finditer(text)}
@@ -189,7 +196,7 @@ def _pieces(text: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(of_link) for name, of_link in pieces.items()}
 
 
-def _kind(hardware: int, flags: int, event: str, pieces: Iterable[str]) -> str:
+def _kind(hardware: int, flags: int, event: str, pieces: Iterable[str], *, has_driver: bool) -> str:
     named = set(pieces)
     for piece, kind in (("bonding", "bond"), ("bridge", "bridge")):
         if piece in named:
@@ -199,6 +206,9 @@ def _kind(hardware: int, flags: int, event: str, pieces: Iterable[str]) -> str:
         return "tun"
     if hardware == _ETHERNET and flags & _FLAG_NOARP and not event:
         return "dummy"
+    # A team says nothing of itself; NICs that have others below them, as on Azure, have drivers.
+    if hardware == _ETHERNET and not event and not has_driver and any(piece.startswith("lower_") for piece in named):
+        return "team"
     return event or _HARDWARE.get(hardware, "tunnel")
 
 
@@ -256,7 +266,7 @@ def _ports(text: str) -> frozenset[int]:
         if not _PORT.fullmatch(line):
             raise ValueError(f"{line[:40]!r} is not a port in hexadecimal digits")
     found = {int(line, 16) for line in lines}
-    return frozenset(port for port in found if port < _FIRST_EPHEMERAL or port in _WIREGUARD_PORTS)
+    return frozenset(port for port in found if port < FIRST_EPHEMERAL_PORT or port in _WIREGUARD_PORTS)
 
 
 class _VxlanData(msgspec.Struct):

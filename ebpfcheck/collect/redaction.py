@@ -439,7 +439,8 @@ def _hidden_names(names: Iterable[str]) -> tuple[dict[str, str], frozenset[str]]
 
 
 def _is_ordinary(name: str) -> bool:
-    return name.isdecimal() or _ORDINARY.issuperset(_SIGN.split(name))
+    # The order of sysctl's files is read from their names.
+    return name.isdecimal() or name.endswith(".conf") or _ORDINARY.issuperset(_SIGN.split(name))
 
 
 def _as_address(text: str) -> _Address | None:

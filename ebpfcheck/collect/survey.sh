@@ -278,6 +278,7 @@ link init-net-namespace /proc/1/ns/net
 if [ -d /sys/class/net ]; then
     listing link-mtus /sys/class/net '' /sys/class/net/*/mtu
     listing link-flags /sys/class/net '' /sys/class/net/*/flags
+    listing link-states /sys/class/net '' /sys/class/net/*/operstate
     listing link-types /sys/class/net '' /sys/class/net/*/type
     listing link-events /sys/class/net DEVTYPE= /sys/class/net/*/uevent
     which_of link-parts /sys/class/net /sys/class/net/*/lower_* /sys/class/net/*/bonding /sys/class/net/*/bridge \
@@ -347,7 +348,7 @@ if ! tool bpf-net 'bpftool -j net' bpftool -j net; then
             if ! of_pod "$device" && [ -e "$path/ifindex" ]; then
                 for hook in ingress egress; do
                     printf 'device %s %s\n' "$device" "$hook"
-                    tc filter show dev "$device" "$hook" 2>/dev/null </dev/null
+                    tc filter show dev "$device" "$hook" 2>/dev/null </dev/null || echo '!'
                 done
             fi
         done

@@ -245,6 +245,7 @@ class L3(Table, frozen=True, kw_only=True):
     """Interfaces without Ethernet headers."""
 
     pattern: str
+    by_kind: str
     own_devices: tuple[str, ...]
     wireguard_port: int
     wireguard_dropped: str
@@ -298,7 +299,6 @@ class Programs(Table, frozen=True, kw_only=True):
     own_prefixes: tuple[str, ...]
     own_devices: tuple[str, ...]
     cilium_devices: tuple[str, ...]
-    tcx_kernel: str
     source: str
 
 
@@ -415,6 +415,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     serves_healthz: bool | None
     tracks_docker: bool
     takes_vlans: bool
+    knows_l3_by_kind: bool
     drops_wireguard: bool | None
     takes_l3_pattern: bool
     mtu_iface_pattern: str | None
@@ -485,6 +486,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             serves_healthz=version.within(network.healthz.served),
             tracks_docker=version.within(network.docker.tracked_from) is True,
             takes_vlans=version.within(network.vlan.supported) is True,
+            knows_l3_by_kind=version.within(network.l3.by_kind) is True,
             drops_wireguard=version.within(network.l3.wireguard_dropped),
             takes_l3_pattern=version.within(network.l3.pattern) is True,
             mtu_iface_pattern=next(

@@ -68,6 +68,10 @@ FELIX_NOT_GIVEN = Unknown(
 )
 
 
+FIRST_EPHEMERAL_PORT = 32768
+"""The first port that Linux hands out by itself; from here on ports differ on every node and are not kept."""
+
+
 class OsRelease(msgspec.Struct, frozen=True, kw_only=True):
     """The distribution as os-release names it: `id` is lower-case (ubuntu, rhel, talos), `name` is for people."""
 
@@ -113,10 +117,12 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str
-    """ethernet, bond, bridge, vlan, vxlan, wireguard, tun, tunnel (no Ethernet header), dummy (which sends nothing), or
-    what the kernel calls it."""
+    """ethernet, bond, bridge, team, vlan, vxlan, wireguard, tun, tunnel (no Ethernet header), dummy (which sends
+    nothing), or what the kernel calls it."""
     mtu: int
     is_up: bool
+    is_running: bool = True
+    """Whether it has a carrier, or is of a kind that knows of none."""
     has_default_route: bool = False
     lower: tuple[str, ...] = ()
     """The interfaces that a bond, bridge or VLAN is made of."""

@@ -96,6 +96,13 @@ def test_programs_as_tc_lists_them_where_bpftool_does_not() -> None:
     )
 
 
+def test_a_tc_that_refused_has_not_looked() -> None:
+    kind = facts(
+        bpf_net=Part(state="no-tool bpftool"), tc_filters=Part("device lo ingress\n!\ndevice lo egress\n!\n")
+    ).kind
+    assert isinstance(kind.bpf_programs, Unknown)
+
+
 @pytest.mark.parametrize("data", ["", "{}", "[{]", "Error: can't", '[{"tc":"x"}]', "\x00\xff"])
 def test_a_bpftool_that_prints_something_else_is_not_believed(data: str) -> None:
     fact = facts(bpf_net=Part(data)).kind.bpf_programs

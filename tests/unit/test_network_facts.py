@@ -292,3 +292,33 @@ def test_modules_that_are_not_loaded_show_on_disk_alone() -> None:
     assert isinstance(kind.modules, Unknown)
     kind = facts(modules=Part(state="absent")).kind
     assert isinstance(kind.modules, Known)
+
+
+def test_a_team_is_known_by_what_it_is_made_of() -> None:
+    names = ("team0", "eth0", "eth1")
+    sections = {
+        **sys_net(
+            mtu=dict.fromkeys(names, "1500"), flag=dict.fromkeys(names, "0x1003"), type=dict.fromkeys(names, "1")
+        ),
+        "link-parts": Part("/sys/class/net/team0/lower_eth1\n/sys/class/net/eth0/lower_enP1\n"),
+        "link-drivers": Part("/sys/class/net/eth0/device/driver ../../drivers/hv_netvsc\n"),
+    }
+    links = value(facts(sections).kind.links)
+    assert {link.name: link.kind for link in links} == {  # type: ignore[attr-defined]
+        "team0": "team",
+        "eth0": "ethernet",
+        "eth1": "ethernet",
+    }
+
+
+def test_a_carrier_makes_an_interface_run() -> None:
+    names = ("eth0", "eth1", "eth2", "eth3")
+    states = {"eth0": "up", "eth1": "down", "eth2": "unknown", "eth3": "lowerlayerdown"}
+    sections = {
+        **sys_net(
+            mtu=dict.fromkeys(names, "1500"), flag=dict.fromkeys(names, "0x1003"), type=dict.fromkeys(names, "1")
+        ),
+        "link-states": Part("".join(f"/sys/class/net/{name}/operstate:{state}\n" for name, state in states.items())),
+    }
+    links = value(facts(sections).kind.links)
+    assert [link.name for link in links if link.is_running] == ["eth0", "eth2"]  # type: ignore[attr-defined]

@@ -173,6 +173,12 @@ def test_the_smallest_interface_that_felix_looks_at_counts() -> None:
     assert judged(network.mtu, kind(links=links(bond, down, other))).status is Status.PASS
 
 
+def test_an_interface_without_carrier_does_not_count_for_the_mtu() -> None:
+    idle = Link(name="eth1", kind="ethernet", mtu=1300, is_up=True, is_running=False)
+    bond = Link(name="bond0", kind="bond", mtu=1400, is_up=True, has_default_route=True)
+    assert judged(network.mtu, kind(links=links(bond, idle))).status is Status.WARN
+
+
 @pytest.mark.parametrize(
     ("driver", "status"),
     [("virtio_net", Status.PASS), ("", Status.PASS), ("vmxnet3", Status.WARN), (None, Status.UNKNOWN)],
@@ -223,6 +229,8 @@ TWO = links(link("eno1"), link("eth0", default=True), link("br0", "bridge"))
         (TWO, known(("eno1",)), felix(bpf_data_iface_pattern="^eth"), Status.FAIL),
         (links(link("eth0")), known(("eth0",)), felix(), Status.PASS),
         (links(link("eth0")), ABSENT, felix(), Status.UNKNOWN),
+        (links(link("wg0", "wireguard", default=True)), ABSENT, felix(bpf_l3_iface_pattern="^wg"), Status.PASS),
+        (links(link("wg0", "wireguard", default=True)), ABSENT, felix(bpf_l3_iface_pattern="(("), Status.UNKNOWN),
     ],
 )
 def test_the_pattern_in_force_against_the_interfaces_that_matter(
@@ -237,6 +245,15 @@ def test_the_pattern_to_set_keeps_what_the_users_own_matches() -> None:
     finding = judged(network.data_iface, facts)
     assert finding.remediation is not None
     assert '"^eth|^wlan|^(em1$)"' in finding.remediation.commands[0]
+
+
+def test_where_the_patch_decides_it_is_asked_for() -> None:
+    facts = kind(links=only("bond0"), felix=felix())
+    finding = judged(network.data_iface, facts, "v3.28")
+    assert finding.status is Status.UNKNOWN
+    assert "Name the patch" in finding.message
+    assert judged(network.data_iface, facts, "v3.28.0").status is Status.FAIL
+    assert judged(network.data_iface, facts, "v3.28.1").status is Status.PASS
 
 
 def test_an_address_on_a_dummy_is_the_default_routes_business() -> None:
@@ -303,6 +320,24 @@ ROUTED = links(link("wg0", "wireguard", default=True))
         (links(link("eth0", default=True), link("wg0", "wireguard")), (51820,), felix(), "v3.32.0", Status.WARN),
         (links(link("eth0", default=True), link("wg0", "wireguard")), (51820,), felix(), "v3.32", Status.WARN),
         (links(link("eth0", default=True), link("wg0", "wireguard")), (51820,), felix(), "v3.33", Status.PASS),
+        (ROUTED, (51820,), felix(bpf_l3_iface_pattern="^wg0$"), "v3.32", Status.UNKNOWN),
+        (
+            links(link("eth0", default=True), link("wg0", "wireguard"), link("wireguard.cali", "wireguard")),
+            (51820,),
+            felix(),
+            "v3.32.1",
+            Status.PASS,
+        ),
+        # From some release on WireGuard and tun are known by their kind, whichever pattern names them.
+        (ROUTED, (51821,), felix(bpf_data_iface_pattern="^wg0$"), "v3.31", Status.PASS),
+        (ROUTED, (51821,), felix(bpf_data_iface_pattern="^wg0$"), "v3.28.0", Status.FAIL),
+        (
+            links(link("gre1", "tunnel", default=True)),
+            (51821,),
+            felix(bpf_data_iface_pattern="^gre1$"),
+            "v3.31",
+            Status.FAIL,
+        ),
         (links(link("eth0", default=True), link("wg0", "wireguard")), (51821,), felix(), "v3.32.0", Status.PASS),
         (
             links(link("eth0", default=True), link("wireguard.cali", "wireguard")),

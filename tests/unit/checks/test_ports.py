@@ -30,7 +30,7 @@ def vxlan(name: str = "flannel.1", port: int = 4789, *, up: bool = True, namespa
     ],
 )
 def test_other_vxlan_devices(found: tuple[Vxlan, ...], btf: Fact[bool], version: str, status: Status) -> None:
-    facts = kind(vxlans=known(found), vmlinux_btf=btf)
+    facts = kind(vxlans=known(found), vmlinux_btf=btf, udp_ports=known(()))
     assert judged(ports.vxlan_port_conflict, facts, version).status is status
 
 
@@ -40,7 +40,8 @@ def test_other_vxlan_devices(found: tuple[Vxlan, ...], btf: Fact[bool], version:
         ((), known((4789,)), known(True), "v3.31", Status.FAIL),
         ((), known((4789,)), ABSENT, "v3.31", Status.FAIL),
         ((), known((53,)), known(True), "v3.31", Status.PASS),
-        ((), FORBIDDEN, known(True), "v3.31", Status.PASS),
+        ((), FORBIDDEN, known(True), "v3.31", Status.UNKNOWN),
+        ((vxlan(),), FORBIDDEN, known(True), "v3.31", Status.FAIL),
         ((vxlan("vxlan.calico"),), known((4789,)), known(True), "v3.31", Status.PASS),
         ((vxlan(),), known((4789,)), ABSENT, "v3.31", Status.PASS),
         ((vxlan(),), known((4789,)), known(False), "v3.31", Status.PASS),
@@ -101,9 +102,24 @@ def test_the_health_port_where_felix_configuration_is_known(
 
 
 def test_the_port_of_vxlan_is_the_one_that_is_set() -> None:
-    facts = kind(vxlans=known((vxlan(),)), vmlinux_btf=known(True), felix=known(FelixSettings(vxlan_port=4790)))
+    facts = kind(
+        vxlans=known((vxlan(),)),
+        udp_ports=known((4789,)),
+        vmlinux_btf=known(True),
+        felix=known(FelixSettings(vxlan_port=4790)),
+    )
     assert judged(ports.vxlan_port_conflict, facts, "v3.31").status is Status.PASS
     facts = kind(
         vxlans=known((vxlan(port=4790),)), vmlinux_btf=known(True), felix=known(FelixSettings(vxlan_port=4790))
     )
     assert judged(ports.vxlan_port_conflict, facts, "v3.31").status is Status.FAIL
+
+
+def test_ports_that_the_kernel_hands_out_are_not_known_to_be_free() -> None:
+    settings = known(FelixSettings(vxlan_port=40000, bpf_kube_proxy_healthz_port=40001))
+    facts = kind(vxlans=known(()), udp_ports=known(()), tcp_listeners=known(()), programs=known(()), felix=settings)
+    assert judged(ports.vxlan_port_conflict, facts).status is Status.UNKNOWN
+    assert judged(ports.port_healthz, facts).status is Status.UNKNOWN
+    device = vxlan(port=40000)
+    facts = kind(vxlans=known((device,)), udp_ports=known(()), vmlinux_btf=known(True), felix=settings)
+    assert judged(ports.vxlan_port_conflict, facts).status is Status.FAIL
