@@ -117,8 +117,8 @@ HEALTHY: dict[str, Part] = {
     "modules": Part("vxlan\nip_set\nnf_tables\nnf_conntrack\n", locator="/proc/modules"),
     "modules-builtin": Part("", locator="/lib/modules/6.1.0-29-amd64/modules.builtin"),
     "modules-dep": Part(
-        "cls_bpf\nip_set\nip_tables\nipip\nipt_REJECT\nipt_rpfilter\nnf_conntrack\nnf_tables\nnft_compat\nvxlan\nwireguard\n"
-        "sch_ingress\nxt_LOG\nxt_addrtype\nxt_comment\nxt_conntrack\nxt_mark\nxt_multiport\nxt_set\n",
+        "ip_set\nip_tables\nipip\nipt_REJECT\nipt_rpfilter\nnf_conntrack\nnf_tables\nnft_compat\nvxlan\nwireguard\n"
+        "xt_LOG\nxt_addrtype\nxt_comment\nxt_conntrack\nxt_mark\nxt_multiport\nxt_set\n",
         locator="/lib/modules/6.1.0-29-amd64/modules.dep",
     ),
     "kube-chains-nft": Part(

@@ -120,11 +120,11 @@ _SETTING = re.compile(
 _SYSCTL_PLACES = ("/etc/", "/run/", "/usr/local/lib/", "/usr/lib/", "/lib/")
 
 
-def _set_for_all(lines: Iterable[str]) -> tuple[str, str] | None:
-    """Return the line that sets rp_filter for all interfaces when sysctl's files are applied, and the value.
+def _strict_line(lines: Iterable[str]) -> str | None:
+    """Return the line by which sysctl's files set strict filtering for `all`, or for each interface; None if none does.
 
     As sysctl.d(5) has it: the files come in the order of their names, the last line wins; one that names `all` outranks
-    one for `*`, and a dash before it takes it out of that one. None if no line sets it.
+    one for `*`, and a dash before it takes it out of that one. Felix's own veth pair is among `*`.
     """
     found = [match for line in lines if (match := _SETTING.search(line)) is not None]
     first_place: dict[str, int] = {}
@@ -134,9 +134,11 @@ def _set_for_all(lines: Iterable[str]) -> tuple[str, str] | None:
         (match for match in found if _place(match["path"]) == first_place[match["file"]]),
         key=lambda match: (match["path"] == "/etc/sysctl.conf", match["file"]),
     )
-    of_all = [match for match in counted if match["whose"] == "all"]
-    setting = [match for match in of_all or counted if match["value"]]
-    return (setting[-1][0], setting[-1]["value"]) if setting else None
+    for whose in ("all", "*"):
+        setting = [match for match in counted if match["whose"] == whose and match["value"]]
+        if setting and setting[-1]["value"] == "1":
+            return setting[-1][0]
+    return None
 
 
 def _place(path: str) -> int:
@@ -162,13 +164,14 @@ def sysctl_rp_filter(given: Given) -> Outcome:
             files,
             observed=observed,
         )
-    applied = _set_for_all(files.value)
-    if applied is not None and applied[1] == "1":
+    strict = _strict_line(files.value)
+    if strict is not None:
         return warn(
             "set-again",
-            f"Felix {given.release.version} sets net.ipv4.conf.all.rp_filter to 0, which its own veth pair needs, and "
-            "a file sets it back to 1 whenever it is applied: replies from the host to Services are then dropped.",
-            observed=excerpt(applied[0], 160),
+            f"Felix {given.release.version} sets rp_filter to 0 for all interfaces and for its own veth pair, which "
+            "needs that, and a file sets it back to 1 whenever it is applied: replies from the host to Services are "
+            "then dropped.",
+            observed=excerpt(strict, 160),
             required=needed,
             remediation=Remediation(text="Take that line out, or set it to 0."),
         )

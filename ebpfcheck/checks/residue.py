@@ -65,6 +65,7 @@ def ipvs_residue(given: Given) -> Outcome:
 
 _NFT = optional(NodeKind.nft_tables)
 _CHAINS = optional(NodeKind.kube_chains)
+_LISTENERS = optional(NodeKind.tcp_listeners)
 _NEEDED_PROGRAMS = required(NodeKind.programs)
 
 
@@ -73,7 +74,7 @@ _NEEDED_PROGRAMS = required(NodeKind.programs)
     title="kube-proxy's rules",
     category="network",
     severity=Severity.DEGRADE,
-    needs=(_NFT, _CHAINS, _NEEDED_PROGRAMS, FELIX, PROGRAMS),
+    needs=(_NFT, _CHAINS, _NEEDED_PROGRAMS, _LISTENERS, FELIX, PROGRAMS),
 )
 def kube_proxy_residue(given: Given) -> Outcome:
     """Whether kube-proxy's rules are there although it does not run, or it runs beside eBPF mode."""
@@ -83,7 +84,10 @@ def kube_proxy_residue(given: Given) -> Outcome:
     kept = felix is not None and felix.bpf_kube_proxy_iptables_cleanup_enabled is False
     unless = "" if felix is not None else ", unless bpfKubeProxyIptablesCleanupEnabled was set to false"
     needed = "no rules of kube-proxy's once it is gone"
-    if any(program in programs for program in healthz.kube_proxies):
+    listeners = given[_LISTENERS]
+    within = [program for program in healthz.may_be_kube_proxy if program in programs]
+    serves = isinstance(listeners, Known) and healthz.metrics_port in listeners.value
+    if any(program in programs for program in healthz.kube_proxies) or (within and serves):
         if on and not kept:
             return warn(
                 "both",
@@ -113,7 +117,6 @@ def kube_proxy_residue(given: Given) -> Outcome:
                     ),
                 )
         return passed("none", "kube-proxy has left no rules.", required=needed)
-    within = [program for program in healthz.may_be_kube_proxy if program in programs]
     if within and on is False:
         return passed(
             "running-within",

@@ -14,8 +14,8 @@ _PROGRAMS = frozenset(
 # Modules that Calico's requirements name, and those of tc's BPF classifier.
 _MODULES = frozenset(
     {
-        "cls_bpf", "ip_set", "ip_tables", "ipip", "ipt_REJECT", "ipt_rpfilter", "nf_conntrack", "nf_tables",
-        "nft_compat", "sch_ingress", "vxlan", "wireguard", "xt_LOG", "xt_addrtype", "xt_comment", "xt_conntrack",
+        "ip_set", "ip_tables", "ipip", "ipt_REJECT", "ipt_rpfilter", "nf_conntrack", "nf_tables",
+        "nft_compat", "vxlan", "wireguard", "xt_LOG", "xt_addrtype", "xt_comment", "xt_conntrack",
         "xt_mark", "xt_multiport", "xt_set",
     }
 )  # fmt: skip

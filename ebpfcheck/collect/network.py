@@ -89,7 +89,9 @@ def links(reader: SectionReader) -> Fact[tuple[Link, ...]]:
             driver=drivers.value.get(name, "") if isinstance(drivers, Known) else None,
             lower=tuple(
                 sorted(
-                    piece.removeprefix("lower_") for piece in pieces.value.get(name, ()) if piece.startswith("lower_")
+                    below
+                    for piece in pieces.value.get(name, ())
+                    if (below := piece.removeprefix("lower_")) != piece and not is_of_pod(below)
                 )
             ),
         )

@@ -157,7 +157,7 @@ kube_chains() {
     if ! has "$1"; then
         end no-tool "$1"
     elif { "$@" 2>/dev/null </dev/null || echo '!'; } | sed -n -E -e '/^!$/p' \
-        -e 's/^(.*chain |:)KUBE-(SVC|SEP|FW|XLB)-.*/+/p' \
+        -e '/KUBE-(EXT|SVL)-/d' -e 's/^(.*chain |:)KUBE-(SVC|SEP|FW|XLB)-.*/+/p' \
         -e 's/^(.*chain |:)(KUBE-[A-Z-]+)( .*|$)/\2/p' 2>/dev/null; then
         end ok
     else
@@ -360,8 +360,10 @@ fi
 lines ipvs /proc/net/ip_vs '4,5p'
 file ip-forward /proc/sys/net/ipv4/ip_forward
 listing rp-filter /proc/sys/net/ipv4/conf '' /proc/sys/net/ipv4/conf/*/rp_filter
-listing sysctl-files 'sysctl.conf and sysctl.d' rp_filter /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf \
-    /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf
+set -- /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf
+# Where /lib is a link to /usr/lib, its files are those.
+if [ ! -L /lib ]; then set -- "$@" /lib/sysctl.d/*.conf; fi
+listing sysctl-files 'sysctl.conf and sysctl.d' rp_filter "$@"
 begin programs '/proc/*/comm'
 cat /proc/[0-9]*/comm 2>/dev/null </dev/null
 end ok

@@ -214,6 +214,7 @@ class Healthz(Table, frozen=True, kw_only=True):
 
     served: str
     port: int
+    metrics_port: int
     kube_proxies: tuple[str, ...]
     may_be_kube_proxy: tuple[str, ...]
     source: str

@@ -44,6 +44,11 @@ class Page:
         """Add a text, wrapped to the width."""
         self._lines += [self.paint(line, color) for line in _wrapped(text, self._options.width)]
 
+    def opening(self, text: str, words: str, color: str) -> None:
+        """Add a text, wrapped to the width, with the words at or near its beginning in bold."""
+        first, *rest = _wrapped(text, self._options.width)
+        self._lines += [first.replace(words, self.paint(words, color, bold=True), 1), *rest]
+
     def heading(self, label: str, name: str, title: str, color: str) -> None:
         """Add the start of a finding: label, name in bold, and a title that wraps to the right of the label."""
         first, *rest = _wrapped(f"{name}  {title}", self._options.width - LABEL_WIDTH)

@@ -53,12 +53,14 @@ def _verdict(page: Page, report: Report) -> None:
         if number
     )
     run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
-    page.line(
+    page.opening(
         ("As far as the API can tell: " if report.scope == "api" else "")
-        + page.paint(words, color, bold=True)
+        + words
         + (f" by {run} of {every} checks" if run < every else "")
         + f": {report.target.name}, Calico {report.calico.version} in eBPF mode"
-        + (f" ({counts})" if counts else "")
+        + (f" ({counts})" if counts else ""),
+        words,
+        color,
     )
 
 

@@ -206,7 +206,9 @@ def test_a_default_route_over_tun(tmp_path: Path) -> None:
     assert speaking(kind, "v3.24") == {"node.net.data-iface", "node.net.l3-overlay"}
 
 
-CHAINS = "{0} -t nat -N KUBE-SERVICES\n{0} -t nat -N KUBE-SVC-ABCDEFGHIJKLMNOP\n{0} -t nat -N KUBE-KUBELET-CANARY\n"
+CHAINS = "{0} -t nat -N KUBE-SERVICES\n{0} -t nat -N KUBE-SVC-ABCDEFGHIJKLMNOP\n{0} -t nat -N KUBE-KUBELET-CANARY\n" + (
+    "{0} -t nat -N KUBE-EXT-UDASUQSFSNYWVSHT\n"
+)
 
 
 @pytest.mark.parametrize("iptables", ["iptables-legacy", "iptables-nft"])

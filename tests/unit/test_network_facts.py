@@ -322,3 +322,16 @@ def test_a_carrier_makes_an_interface_run() -> None:
     }
     links = value(facts(sections).kind.links)
     assert [link.name for link in links if link.is_running] == ["eth0", "eth2"]  # type: ignore[attr-defined]
+
+
+def test_pods_below_a_bridge_are_not_of_the_kind() -> None:
+    sections = {
+        **sys_net(mtu={"cni0": "1450"}, flag={"cni0": "0x1003"}, type={"cni0": "1"}),
+        "link-parts": Part(
+            "/sys/class/net/cni0/bridge\n/sys/class/net/cni0/lower_veth0a1b2c3d\n/sys/class/net/cni0/lower_eth1\n"
+        ),
+    }
+    links = facts(sections).kind.links
+    assert isinstance(links, Known)
+    (bridge,) = links.value
+    assert (bridge.kind, bridge.lower) == ("bridge", ("eth1",))

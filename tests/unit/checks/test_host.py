@@ -77,9 +77,11 @@ def test_simple_checks(check: Check, facts: dict[str, Fact[Any]], version: str, 
             Status.PASS,
         ),
         ((ALL_1.format("/run/sysctl.d/x.conf"), ALL_0.format("/usr/lib/sysctl.d/x.conf")), Status.WARN),
-        # `all` outranks `*`, and may be taken out of it.
-        (("/etc/sysctl.d/z.conf: net.ipv4.conf.*.rp_filter=1", ALL_0.format("/etc/sysctl.d/a.conf")), Status.PASS),
-        (("/l/50.conf: net.ipv4.conf.*.rp_filter=1", "/l/50.conf: -net.ipv4.conf.all.rp_filter"), Status.PASS),
+        # Felix's own veth pair is among `*`, whatever is said of `all`.
+        (("/etc/sysctl.d/z.conf: net.ipv4.conf.*.rp_filter=1", ALL_0.format("/etc/sysctl.d/a.conf")), Status.WARN),
+        (("/l/50.conf: net.ipv4.conf.*.rp_filter=1", "/l/50.conf: -net.ipv4.conf.all.rp_filter"), Status.WARN),
+        (("/l/50.conf: net.ipv4.conf.*.rp_filter=1", "/l/60.conf: net.ipv4.conf.*.rp_filter=2"), Status.PASS),
+        (("/l/50.conf: net.ipv4.conf.*.rp_filter=2", "/l/50.conf: -net.ipv4.conf.all.rp_filter"), Status.PASS),
     ],
 )
 def test_what_turns_strict_filtering_on_again(files: tuple[str, ...], status: Status) -> None:

@@ -132,6 +132,12 @@ def test_chains_that_kube_proxy_leaves(
 XDP = known(AttachedPrograms(programs=(AttachedProgram(device="eth0", hook="xdp", name=""),), by="bpftool"))
 
 
+@pytest.mark.parametrize(("ports", "status"), [((10249,), Status.PASS), ((10250,), Status.UNKNOWN)])
+def test_a_kube_proxy_inside_of_k3s_shows_by_its_metrics(ports: tuple[int, ...], status: Status) -> None:
+    facts = kind(nft_tables=known(()), kube_chains=CHAINS, programs=known(("k3s-server",)), tcp_listeners=known(ports))
+    assert judged(residue.kube_proxy_residue, facts).status is status
+
+
 @pytest.mark.parametrize(
     ("bpf", "status", "note"),
     [
