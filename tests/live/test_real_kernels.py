@@ -141,6 +141,9 @@ def test_the_facts_are_those_of_the_boot(booted: Booted) -> None:
     is_v1 = booted.boot == "cgroup-v1"
     assert value(kind.cgroup_layout) == ("legacy" if is_v1 else "unified")
     assert value(kind.cgroup2_mounts) == (() if is_v1 else ("/sys/fs/cgroup",))
+    # Neither kind of iptables is loaded, and the survey does not load it by asking.
+    assert isinstance(kind.nft_tables, Absent)
+    assert isinstance(kind.kube_chains, Absent)
     assert value(kind.lockdown) == ("confidentiality" if booted.boot == "confidentiality" else "none")
 
 
