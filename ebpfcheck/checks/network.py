@@ -128,7 +128,11 @@ def data_iface(given: Given) -> Outcome:
             f"{_names(missed)} {_role(given, missed)}, and Felix {calico} does not attach to it by default"
             + (" in some of its patches" if some else "")
             + ": NodePorts, and pod traffic between nodes, break"
-            + (" unless bpfDataIfacePattern was set, which cannot be seen from the node." if felix is None else ".")
+            + (
+                " unless bpfDataIfacePattern was set, which the node does not show; --felix-config tells it."
+                if felix is None
+                else "."
+            )
             + (" Name the patch that you mean." if some else ""),
             reason=Reason.NOT_COLLECTED,
             observed=observed,
@@ -350,7 +354,7 @@ def l3_overlay(given: Given) -> Outcome:
         return unknown(
             "pattern-unseen",
             f"{what} Felix {calico} leaves {shown} alone, and NodePorts do not work there, unless bpfL3IfacePattern "
-            "was set to name it, which cannot be seen from the node.",
+            "was set to name it, which the node does not show; --felix-config tells it.",
             reason=Reason.NOT_COLLECTED,
             observed=shown,
             required=needed,

@@ -13,7 +13,7 @@ from ebpfcheck.checks import BUILTIN, ports, residue
 from ebpfcheck.collect.local import SURVEY_SCRIPT, LocalTransport
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
-from ebpfcheck.model.facts import Known, NodeKind
+from ebpfcheck.model.facts import Known, NodeKind, Unknown
 from ebpfcheck.model.report import Status
 from ebpfcheck.model.snapshot import SourceIndex
 from tests.builders import judged
@@ -222,6 +222,14 @@ def test_chains_that_kube_proxy_left(tmp_path: Path, iptables: str) -> None:
     kind = look_after(PLAIN + CHAINS.format(iptables) + "./kube-proxy -c 'sleep 20; :' &\nsleep 0.2\n", tmp_path)
     assert speaking(kind) == set()
     assert not judged(residue.kube_proxy_residue, kind).note
+
+
+def test_chains_that_a_tool_refused_to_list_are_unknown(tmp_path: Path) -> None:
+    tool = "fake/iptables-legacy-save"
+    refusing = f"mkdir fake\nprintf '#!/bin/sh\\nexit 1\\n' > {tool}\nchmod +x {tool}\nPATH=$PWD/fake:$PATH\n"
+    kind = look_after(PLAIN + CHAINS.format("iptables-legacy") + refusing, tmp_path)
+    assert isinstance(kind.kube_chains, Unknown)
+    assert speaking(kind) == {"node.kube-proxy.residue"}
 
 
 def test_nftables_tables_that_kube_proxy_left(tmp_path: Path) -> None:
