@@ -148,3 +148,27 @@ def test_it_says_nothing_on_stderr_and_reads_nothing_from_stdin() -> None:
     again = subprocess.run(("sh", "-s", "n"), input=text, capture_output=True, check=True)
     assert again.stderr == b""
     assert read_document(result.stdout, "n").sections.keys() == read_document(again.stdout, "n").sections.keys()
+
+
+def test_the_offloads_in_question_are_kept_of_what_ethtool_prints(tmp_path: Path) -> None:
+    (tmp_path / "net" / "eth7" / "device").mkdir(parents=True)
+    (tmp_path / "net" / "cali0123" / "device").mkdir(parents=True)
+    tool = tmp_path / "ethtool"
+    tool.write_text(
+        '#!/bin/sh\necho "Features for $2:"\nprintf \'rx-checksumming: on\\n\\ttx-checksum-ip-generic: on\\n'
+        "rx-vlan-offload: on\\ntx-udp_tnl-segmentation: on\\ntx-udp_tnl-csum-segmentation: off [fixed]\\n'\n"
+    )
+    tool.chmod(0o755)
+    script = SURVEY_SCRIPT.read_text().replace("/sys/class/net/*/device;", f"{tmp_path}/net/*/device;")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    out = subprocess.run(
+        ("sh", "-s", "n"), input=script.encode(), capture_output=True, check=True, env={**os.environ, "PATH": path}
+    ).stdout
+    assert read_document(out, "n").sections["offloads"].data.decode().split("\n") == [
+        "Features for eth7:",
+        "\ttx-checksum-ip-generic: on",
+        "rx-vlan-offload: on",
+        "tx-udp_tnl-segmentation: on",
+        "tx-udp_tnl-csum-segmentation: off [fixed]",
+        "",
+    ]
