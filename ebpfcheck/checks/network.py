@@ -17,7 +17,7 @@ from ebpfcheck.model.check import (
     unseen,
     warn,
 )
-from ebpfcheck.model.facts import Known, Link, NodeKind, Reason
+from ebpfcheck.model.facts import Known, Link, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
@@ -41,6 +41,15 @@ def _carriers(given: Given) -> tuple[Link, ...]:
     """Return the interfaces that carry a default route or own the node's address."""
     owners = _owners(given)
     return tuple(link for link in given[_LINKS] if link.has_default_route or link in owners)
+
+
+def _with_members(carriers: tuple[Link, ...], links: tuple[Link, ...]) -> tuple[Link, ...]:
+    """Return some interfaces and those that they are made of, over as many levels as there are."""
+    found, seen = carriers, {link.name for link in carriers}
+    while below := {name for link in found for name in link.lower} - seen:
+        seen |= below
+        found += tuple(link for link in links if link.name in below)
+    return found
 
 
 def _no_carrier(needed: str = "") -> Outcome:
@@ -284,9 +293,10 @@ def _vlans(given: Given) -> Outcome | None:
         )
     needed = f"the NIC below takes the tags off ({rule.offload})"
     offloads = given[_OFFLOADS]
-    of_nics = dict(offloads.value) if isinstance(offloads, Known) else {}
-    parents = [member for vlan in vlans for member in vlan.lower]
-    without = [name for name in parents if name in of_nics and rule.offload not in of_nics[name]]
+    on = dict(offloads.value) if isinstance(offloads, Known) else {}
+    # Whatever has a driver, or may have one, is a NIC.
+    nics = [link.name for link in _with_members(vlans, given[_LINKS]) if link not in vlans and link.driver != ""]
+    without = [name for name in nics if name in on and rule.offload not in on[name]]
     if without:
         return warn(
             "vlan-offload",
@@ -299,15 +309,16 @@ def _vlans(given: Given) -> Outcome | None:
                 commands=tuple(f"ethtool -K {shlex.quote(name)} rxvlan on" for name in without),
             ),
         )
-    if all(name in of_nics for name in parents):
+    if nics and all(name in on for name in nics):
         return passed("vlan", f"{shown} is a VLAN device, and the NIC takes the tags off.", required=needed)
-    return passed(
+    return unknown(
         "vlan-unseen",
         f"{shown} is a VLAN device. Calico {calico} supports that where the NIC takes the tags off ({rule.offload}), "
-        "which was not seen.",
+        "which could not be told.",
+        reason=offloads.reason if isinstance(offloads, Unknown) else Reason.NOT_COLLECTED,
         observed=shown,
         required=needed,
-        note=True,
+        remediation=Remediation(text="See what ethtool says of the NIC below.", commands=("ethtool -k NIC",)),
     )
 
 
@@ -466,15 +477,6 @@ def mtu(given: Given) -> Outcome:
             ),
         )
     return passed("fits", f"{why}; VXLAN then fits.", observed=observed, required=needed)
-
-
-def _with_members(carriers: tuple[Link, ...], links: tuple[Link, ...]) -> tuple[Link, ...]:
-    """Return some interfaces and those that they are made of, over as many levels as there are."""
-    found, seen = carriers, {link.name for link in carriers}
-    while below := {name for link in found for name in link.lower} - seen:
-        seen |= below
-        found += tuple(link for link in links if link.name in below)
-    return found
 
 
 @check(

@@ -301,12 +301,15 @@ def tc_foreign(given: Given) -> Outcome:
         )
     if nameless_xdp:
         devices = excerpt(", ".join(dict.fromkeys(one.device for one in nameless_xdp)), 120)
-        return passed(
+        return unknown(
             "xdp",
-            f"An XDP program is on {devices}. Felix {given.release.version} attaches one itself for policies that are "
-            "not tracked (doNotTrack); if this is another's, the two exclude each other.",
+            f"An XDP program is on {devices}, and whose it is could not be told. Felix {given.release.version} attaches "
+            "one itself for policies that are not tracked (doNotTrack); if this is another's, the two exclude each other.",
+            reason=Reason.UNSUPPORTED,
             observed=f"XDP on {devices}",
             required=needed,
-            note=True,
+            remediation=Remediation(
+                text="See its name by its id.", commands=("bpftool net", "bpftool prog show id ID")
+            ),
         )
     return passed("none", "Nobody else has BPF programs on the node's interfaces.", required=needed)

@@ -188,7 +188,8 @@ SPEAKING = {
     ("bond", "v3.28.1"): {"node.net.iface-topology"},
     ("bond", "v3.32.1"): set(),
     ("vlan", "v3.28.1"): {"node.net.iface-topology"},
-    ("vlan", "v3.32.1"): set(),
+    # No NIC lies below it that could take the tags off.
+    ("vlan", "v3.32.1"): {"node.net.iface-topology"},
     # The name on top matches no default, that of the bond does.
     ("vlan-on-bond", "v3.28.1"): {"node.net.data-iface", "node.net.iface-topology"},
     ("vlan-on-bond", "v3.32.1"): {"node.net.data-iface", "node.net.iface-topology"},

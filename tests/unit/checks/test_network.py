@@ -110,7 +110,7 @@ def test_a_node_without_a_default_route_is_not_judged() -> None:
         (BOND, "v3.29", Status.WARN),
         (BOND, "v3.30", Status.PASS),
         (VLAN, "v3.29", Status.WARN),
-        (VLAN, "v3.30", Status.PASS),
+        (VLAN, "v3.30", Status.UNKNOWN),
         ((link("team0", "team", default=True, lower=("eno1",)), link("eno1")), "v3.32.1", Status.WARN),
         ((link("vlan100", "vlan", default=True, lower=("eno1",)), link("eno1")), "v3.32.1", Status.WARN),
         (BRIDGE, "v3.29", Status.WARN),
@@ -280,8 +280,8 @@ def test_a_pattern_set_by_hand_has_to_name_calicos_own_devices_in_older_releases
     [
         (known((("eth0", ("rx-vlan-offload",)),)), "v3.30", Status.PASS, False),
         (known((("eth0", ()),)), "v3.30", Status.WARN, False),
-        (known(()), "v3.30", Status.PASS, True),
-        (FORBIDDEN, "v3.30", Status.PASS, True),
+        (known(()), "v3.30", Status.UNKNOWN, False),
+        (FORBIDDEN, "v3.30", Status.UNKNOWN, False),
     ],
 )
 def test_vlans_need_a_nic_that_takes_the_tags_off(
@@ -289,6 +289,20 @@ def test_vlans_need_a_nic_that_takes_the_tags_off(
 ) -> None:
     finding = judged(network.iface_topology, kind(links=known(VLAN), offloads=offloads), version)
     assert (finding.status, finding.note) == (status, note)
+
+
+def test_the_nics_below_a_bond_count_for_a_vlan_on_it() -> None:
+    nics = tuple(
+        Link(name=name, kind="ethernet", mtu=1500, is_up=True, driver="mlx5_core") for name in ("eth0", "eth1")
+    )
+    bond = Link(name="bond0", kind="bond", mtu=1500, is_up=True, driver="", lower=("eth0", "eth1"))
+    vlan = Link(name="bond0.5", kind="vlan", mtu=1500, is_up=True, driver="", lower=("bond0",), has_default_route=True)
+    found = known((*nics, bond, vlan))
+    for of_eth1, status in ((("rx-vlan-offload",), Status.PASS), ((), Status.WARN)):
+        offloads = known((("eth0", ("rx-vlan-offload",)), ("eth1", of_eth1)))
+        assert judged(network.iface_topology, kind(links=found, offloads=offloads)).status is status
+    virtual = known((Link(name="eth0", kind="ethernet", mtu=1500, is_up=True, driver=""), VLAN[0]))
+    assert judged(network.iface_topology, kind(links=virtual, offloads=known(()))).status is Status.UNKNOWN
 
 
 def test_vlans_are_not_supported_by_older_releases_whatever_the_pattern() -> None:
