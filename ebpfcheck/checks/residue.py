@@ -303,8 +303,9 @@ def tc_foreign(given: Given) -> Outcome:
         devices = excerpt(", ".join(dict.fromkeys(one.device for one in nameless_xdp)), 120)
         return unknown(
             "xdp",
-            f"An XDP program is on {devices}, and whose it is could not be told. Felix {given.release.version} attaches "
-            "one itself for policies that are not tracked (doNotTrack); if this is another's, the two exclude each other.",
+            f"An XDP program is on {devices}, and whose it is could not be told. Felix {given.release.version} attaches"
+            " one itself for policies that are not tracked (doNotTrack); one of another's and Felix's exclude each "
+            "other.",
             reason=Reason.UNSUPPORTED,
             observed=f"XDP on {devices}",
             required=needed,
