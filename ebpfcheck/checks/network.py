@@ -150,6 +150,16 @@ def data_iface(given: Given) -> Outcome:
         )
     what = f"{_names(missed)} {_role(given, missed)}, and the bpfDataIfacePattern in force does not match it"
     owners = _owners(given)
+    if not owners and len(missed) < len(carriers):
+        return unknown(
+            "which-carries",
+            f"{what}, though it does match another one that carries a default route. Which of them owns the node's "
+            f"address could not be told; if it is {_names(missed)}, NodePorts and pod traffic between nodes break.",
+            reason=Reason.NOT_COLLECTED,
+            observed=observed,
+            required=needed,
+            remediation=fix,
+        )
     if owners and not any(link in owners for link in missed):
         return warn(
             "second-interface",
@@ -203,7 +213,9 @@ def _own_devices_missed(given: Given, pattern: str) -> Outcome | None:
     if given.release.own_devices_added or felix is None or felix.bpf_data_iface_pattern is None:
         return None
     rules = given.release.network
-    own = {*rules.l3.own_devices, *rules.vxlan.own_devices}
+    default = given.release.data_iface_patterns[0]
+    # Those that the default names; early releases did without some of them.
+    own = {name for name in (*rules.l3.own_devices, *rules.vxlan.own_devices) if re.search(default, name)}
     lacking = tuple(link for link in given[_LINKS] if link.name in own and not re.search(pattern, link.name))
     if not lacking:
         return None

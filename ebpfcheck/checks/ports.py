@@ -1,6 +1,6 @@
 """Ports that Felix needs for itself: that of VXLAN, and that of kube-proxy's health."""
 
-from ebpfcheck.checks.felix import FELIX, set_command, settings
+from ebpfcheck.checks.felix import FELIX, PROGRAMS, is_on, set_command, settings
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -105,7 +105,7 @@ _PROGRAMS = optional(NodeKind.programs)
     title="kube-proxy's health port",
     category="network",
     severity=lambda release: Severity.DEGRADE if release.serves_healthz is not False else None,
-    needs=(_LISTENERS, _PROGRAMS, FELIX),
+    needs=(_LISTENERS, _PROGRAMS, FELIX, PROGRAMS),
 )
 def port_healthz(given: Given) -> Outcome:
     """Whether somebody listens where Felix will, and is not about to go."""
@@ -152,13 +152,24 @@ def port_healthz(given: Given) -> Outcome:
             observed=observed,
             required=needed,
         )
-    if "calico-node" in programs.value:
+    on = is_on(given)
+    if "calico-node" in programs.value and on:
         return passed(
             "calico",
-            f"TCP port {port} is taken, and calico-node runs: eBPF mode may be on already.",
+            f"TCP port {port} is taken, and Calico's eBPF mode is on: it is Felix's, as far as can be seen.",
             observed=observed,
             required=needed,
             note=True,
+        )
+    if "calico-node" in programs.value and on is None:
+        return unknown(
+            "calico-or-foreign",
+            f"Something listens on TCP port {port}. It is Felix, if eBPF mode is on already, which could not be told "
+            "without bpftool.",
+            reason=Reason.TOOL_MISSING,
+            observed=observed,
+            required=needed,
+            remediation=Remediation(text="See who listens.", commands=(f"ss -ltnp sport = :{port}",)),
         )
     return warn(
         "foreign",

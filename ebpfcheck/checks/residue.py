@@ -249,7 +249,11 @@ def bpf_residue(given: Given) -> Outcome:
             observed=", ".join(owners),
             remediation=Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",)),
         )
-    return passed("clean", "Neither Calico nor Cilium has left anything of BPF here.", observed=", ".join(owners))
+    return passed(
+        "clean",
+        "No pins or interfaces of Calico's or Cilium's are here, and no programs of Calico's are attached.",
+        observed=", ".join(owners),
+    )
 
 
 @check(

@@ -11,7 +11,7 @@ _PROGRAMS = frozenset(
         "containerd", "firewalld", "NetworkManager", "calico-node", "flanneld", "rke2",
     }
 )  # fmt: skip
-# Modules that Calico's requirements name, and those of tc's BPF classifier.
+# Modules that Calico's requirements name.
 _MODULES = frozenset(
     {
         "ip_set", "ip_tables", "ipip", "ipt_REJECT", "ipt_rpfilter", "nf_conntrack", "nf_tables",

@@ -240,6 +240,15 @@ def test_the_pattern_in_force_against_the_interfaces_that_matter(
     assert judged(network.data_iface, facts).status is status
 
 
+def test_where_one_of_two_default_routes_is_matched_it_is_not_known_which_counts() -> None:
+    found = links(link("em1", default=True), link("eth0", default=True))
+    assert judged(network.data_iface, kind(links=found, felix=felix())).status is Status.UNKNOWN
+    owned = kind(links=found, node_address_links=known(("em1",)), felix=felix())
+    assert judged(network.data_iface, owned).status is Status.FAIL
+    neither = links(link("em1", default=True), link("em2", default=True))
+    assert judged(network.data_iface, kind(links=neither, felix=felix())).status is Status.FAIL
+
+
 def test_the_pattern_to_set_keeps_what_the_users_own_matches() -> None:
     facts = kind(links=only("em1"), felix=felix(bpf_data_iface_pattern="^eth|^wlan"))
     finding = judged(network.data_iface, facts)
@@ -272,6 +281,9 @@ def test_a_pattern_set_by_hand_has_to_name_calicos_own_devices_in_older_releases
     assert finding.remediation is not None
     assert "vxlan" in finding.remediation.commands[0]
     assert judged(network.data_iface, facts, "v3.30").status is Status.PASS
+    # vxlan.calico is in the default from v3.20 on.
+    assert judged(network.data_iface, facts, "v3.20").status is Status.FAIL
+    assert judged(network.data_iface, facts, "v3.19").status is Status.PASS
     assert judged(network.data_iface, kind(links=facts.links, felix=felix()), "v3.29.3").status is Status.PASS
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from ebpfcheck.checks import ports
-from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Reason, Unknown, Vxlan
+from ebpfcheck.model.facts import Absent, AttachedProgram, AttachedPrograms, Fact, FelixSettings, Reason, Unknown, Vxlan
 from ebpfcheck.model.report import Status
 from tests.builders import judged, kind, known
 
@@ -65,7 +65,7 @@ def test_vxlan_devices_that_could_not_be_listed() -> None:
         ((22,), known(()), "v3.32.1", Status.PASS, False),
         ((10256,), known(("kube-proxy",)), "v3.32.1", Status.PASS, False),
         ((10256,), known(("k3s",)), "v3.32.1", Status.PASS, False),
-        ((10256,), known(("calico-node",)), "v3.32.1", Status.PASS, True),
+        ((10256,), known(("calico-node",)), "v3.32.1", Status.UNKNOWN, False),
         ((10256,), known(()), "v3.32.1", Status.WARN, False),
         ((10256,), known(()), "v3.30.4", Status.WARN, False),
         ((10256,), known(()), "v3.30", Status.WARN, False),
@@ -123,3 +123,15 @@ def test_ports_that_the_kernel_hands_out_are_not_known_to_be_free() -> None:
     device = vxlan(port=40000)
     facts = kind(vxlans=known((device,)), udp_ports=known(()), vmlinux_btf=known(True), felix=settings)
     assert judged(ports.vxlan_port_conflict, facts).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "note"), [(("cali_tc_preambl",), Status.PASS, True), ((), Status.WARN, False)]
+)
+def test_a_listener_is_felix_only_where_ebpf_mode_is_on(names: tuple[str, ...], status: Status, note: bool) -> None:
+    attached = AttachedPrograms(
+        programs=tuple(AttachedProgram(device="eth0", hook="tc/ingress", name=name) for name in names), by="bpftool"
+    )
+    facts = kind(tcp_listeners=known((10256,)), programs=known(("calico-node",)), bpf_programs=known(attached))
+    finding = judged(ports.port_healthz, facts)
+    assert (finding.status, finding.note) == (status, note)
