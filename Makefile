@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test lint format bench schema clean
+.PHONY: demo test lint format bench schema stories clean
 
 demo: $(STAMP)
 	@echo '$$ ebpfcheck node'
 	@$(BIN)/ebpfcheck node || echo "(exit code $$?)"
 	@echo
-	@echo '$$ ebpfcheck evaluate fixtures/snapshots/rhel-8.2-three-nodes/snapshot.json'
-	@$(BIN)/ebpfcheck evaluate fixtures/snapshots/rhel-8.2-three-nodes/snapshot.json || echo "(exit code $$?)"
+	@echo '$$ ebpfcheck evaluate fixtures/snapshots/kubespray-ipvs/snapshot.json'
+	@$(BIN)/ebpfcheck evaluate fixtures/snapshots/kubespray-ipvs/snapshot.json || echo "(exit code $$?)"
 
 test: $(STAMP)
 	$(BIN)/pytest
@@ -33,6 +33,9 @@ bench: $(STAMP)
 
 schema: $(STAMP)
 	for name in report snapshot kernel; do $(BIN)/ebpfcheck schema $$name > ebpfcheck/schema/$$name.json; done
+
+stories: $(STAMP)
+	$(BIN)/python -m tests.stories
 
 clean:
 	rm -rf $(VENV) build dist

@@ -7,18 +7,20 @@ from typing import Literal
 import msgspec
 
 from ebpfcheck import __version__
+from ebpfcheck.checks.discovery import DISCOVERY_NEEDS, discover, discovered_platform
 from ebpfcheck.checks.strings import judge_strings
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
-from ebpfcheck.engine import decide, judge, summarize
+from ebpfcheck.engine import decide, gather, judge, summarize
 from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn, exit_code, kernel_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
-from ebpfcheck.model.facts import ClusterFacts, Install, Known, NodeFacts, Source, SourceKind
+from ebpfcheck.model.cluster import ClusterFacts
+from ebpfcheck.model.facts import Install, Known, NodeFacts, Source, SourceKind
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
-from ebpfcheck.model.report import CalicoTarget, Coverage, Report, ReportTarget, Selection, Status, Tool
+from ebpfcheck.model.report import CalicoTarget, Coverage, Platform, Report, ReportTarget, Selection, Status, Tool
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, fold_nodes
 from ebpfcheck.model.text import excerpt, visible
 from ebpfcheck.registry import load_registry
@@ -26,6 +28,14 @@ from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
 
 VersionSource = Literal["flag", "cluster", "default"]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """The release to judge for, why that one, and what one should know of the choice."""
+
+    version: CalicoVersion
+    source: VersionSource
+    remark: str | None = None
 
 
 def snapshot_of_node(survey: Survey, kind: SourceKind, felix_config: str | None = None) -> Snapshot:
@@ -71,42 +81,50 @@ class Judge:
         target_version(self._knowledge, settings.calico_version, ClusterFacts())
 
     def report(self, snapshot: Snapshot, command: str, started_at: datetime) -> Report:
-        """Judge a snapshot; UsageError if the cluster in it runs a Calico release that is not known."""
+        """Judge a snapshot; UsageError if the checks that were picked concern a cluster and it holds none."""
         settings = self._settings
         cluster = snapshot.cluster or ClusterFacts()
-        version, source = target_version(self._knowledge, settings.calico_version, cluster)
+        target = target_version(self._knowledge, settings.calico_version, cluster)
+        release = self._knowledge.at(target.version)
         install = settings.install or _install(cluster)
-        findings = judge(snapshot, self._checks, self._knowledge.at(version), install)
+        concerned = [check for check in self._registry.checks if snapshot.cluster or check.scope == "node"]
+        checks = [check for check in self._checks if check in concerned]
+        if not checks:
+            raise UsageError("the checks that were picked are about a cluster, which was not looked at")
+        findings = judge(snapshot, checks, release, install)
         coverage = Coverage(
             nodes_total=len(snapshot.nodes) + len(snapshot.unseen),
-            nodes_surveyed=len(snapshot.nodes),
+            nodes_surveyed=sum(node.surveyed for node in snapshot.nodes),
             unseen=snapshot.unseen,
         )
         # Where checks were picked by name, those of a package that does not load were not meant.
         checks_lost = bool(self._registry.problems) and not settings.only
-        verdict = decide(findings, coverage, checks_lost=checks_lost)
+        verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
+        given = gather(snapshot, DISCOVERY_NEEDS, release, install)
         return Report(
             tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
             command=command,
+            scope=settings.scope,
             started_at=started_at,
             finished_at=_now(),
-            target=_target(snapshot),
+            target=_target(snapshot, discovered_platform(given)),
             calico=CalicoTarget(
-                version=str(version),
-                source=source,
+                version=str(target.version),
+                source=target.source,
                 install=install,
-                remark=_remark(self._knowledge, version),
+                remark=target.remark,
                 felix_settings=_felix_source(snapshot),
             ),
             verdict=verdict,
             exit_code=exit_code(verdict, settings.fail_on),
             coverage=coverage,
             selection=Selection(
-                run=len(self._checks),
-                skipped=tuple(check.id for check in self._registry.checks if check not in self._checks),
+                run=len(checks),
+                skipped=tuple(check.id for check in concerned if check not in checks),
             ),
             summary=summarize(findings),
             findings=findings,
+            discovered=discover(given) if snapshot.cluster else None,
             problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
         )
 
@@ -119,7 +137,7 @@ def judge_kernels(
     UsageError if there is no question at all.
     """
     knowledge = load_knowledge()
-    version, _ = target_version(knowledge, calico_version, ClusterFacts())
+    version = target_version(knowledge, calico_version, ClusterFacts()).version
     results = tuple(_answers(knowledge.at(version), questions))
     if not results:
         raise UsageError("no kernel was given: stdin held no line")
@@ -143,29 +161,49 @@ def read_questions(lines: Iterable[bytes]) -> Iterator[KernelQuestion | str]:
             yield f"line {number} is not a JSON object with release or proc_version: {excerpt(str(error))}"
 
 
-def target_version(
-    knowledge: Knowledge, asked: str | None, cluster: ClusterFacts
-) -> tuple[CalicoVersion, VersionSource]:
-    """Return the release to judge for and where it comes from; UsageError if it is none that the tables cover."""
+def target_version(knowledge: Knowledge, asked: str | None, cluster: ClusterFacts) -> Target:
+    """Return the release to judge for: the one asked for, else what the cluster runs, else the newest known one.
+
+    UsageError if what was asked for is none that the tables cover.
+    """
     if asked is not None:
-        return _covered(knowledge, asked, "--calico-version"), "flag"
+        version = CalicoVersion.parse(asked)
+        shown = excerpt(asked, 40)
+        if version is None:
+            raise UsageError(f"--calico-version: {shown!r} is not a Calico release such as v3.32 or v3.32.1")
+        if not knowledge.covers(version):
+            raise UsageError(f"--calico-version: {shown} is outside what this ebpfcheck knows ({_range(knowledge)})")
+        return Target(version=version, source="flag", remark=_remark(knowledge, version))
+    running = running_version(cluster, knowledge)
+    if running is None:
+        return Target(version=knowledge.newest, source="default")
+    if not knowledge.covers(running):
+        remark = f"the cluster runs {running}, which is outside what this ebpfcheck knows ({_range(knowledge)})"
+        return Target(version=knowledge.newest, source="default", remark=remark)
+    return Target(version=running, source="cluster", remark=_remark(knowledge, running))
+
+
+def running_version(cluster: ClusterFacts, knowledge: Knowledge) -> CalicoVersion | None:
+    """Return the release that a cluster runs: by ClusterInformation, else by most images, else by the Installation.
+
+    Tags of images count where they are releases that the tables cover, as they may be of somebody's own numbering.
+    """
     if isinstance(cluster.calico_version, Known):
-        return _covered(knowledge, cluster.calico_version.value, "the cluster's Calico version"), "cluster"
-    return knowledge.newest, "default"
+        version = CalicoVersion.of_build(cluster.calico_version.value)
+        if version is not None:
+            return version
+    images = [image for image, _ in cluster.calico_pods.value.images] if isinstance(cluster.calico_pods, Known) else []
+    images += [cluster.calico_node.value.image] if isinstance(cluster.calico_node, Known) else []
+    for image in images:
+        version = CalicoVersion.of_image(image)
+        if version is not None and knowledge.covers(version):
+            return version
+    installed = cluster.installation.value.calico_version if isinstance(cluster.installation, Known) else None
+    return None if installed is None else CalicoVersion.of_build(installed)
 
 
-def _covered(knowledge: Knowledge, text: str, what: str) -> CalicoVersion:
-    version = CalicoVersion.parse(text)
-    shown = excerpt(text, 40)
-    if version is None:
-        raise UsageError(f"{what}: {shown!r} is not a Calico release such as v3.32 or v3.32.1")
-    if not knowledge.covers(version):
-        releases = knowledge.releases
-        raise UsageError(
-            f"{what}: {shown} is outside what this ebpfcheck knows (v{releases.first} to v{releases.last}, "
-            f"as of {KNOWLEDGE_DATE})"
-        )
-    return version
+def _range(knowledge: Knowledge) -> str:
+    return f"v{knowledge.releases.first} to v{knowledge.releases.last}, as of {KNOWLEDGE_DATE}"
 
 
 def _remark(knowledge: Knowledge, version: CalicoVersion) -> str | None:
@@ -186,9 +224,13 @@ def _install(cluster: ClusterFacts) -> Install:
     return cluster.install.value if isinstance(cluster.install, Known) else "unknown"
 
 
-def _target(snapshot: Snapshot) -> ReportTarget:
-    if snapshot.cluster is not None:
-        return ReportTarget(kind="cluster", name="cluster")
+def _target(snapshot: Snapshot, platform: Platform | None) -> ReportTarget:
+    cluster = snapshot.cluster
+    if cluster is not None:
+        context = visible(cluster.context.value) if isinstance(cluster.context, Known) else None
+        version = visible(cluster.server_version.value) if isinstance(cluster.server_version, Known) else None
+        name = f"cluster {context}" if context else "cluster"
+        return ReportTarget(kind="cluster", name=name, context=context, server_version=version, platform=platform)
     if len(snapshot.nodes) == 1:
         return ReportTarget(kind="node", name=visible(snapshot.nodes[0].identity.name))
     return ReportTarget(kind="nodes", name=f"{len(snapshot.nodes) + len(snapshot.unseen)} nodes")

@@ -3,6 +3,7 @@
 import enum
 import os
 import sys
+import time
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +60,19 @@ class ColorChoice(enum.StrEnum):
     never = "never"
 
 
+class ScopeChoice(enum.StrEnum):
+    """What the verdict is about."""
+
+    api = "api"
+    nodes = "nodes"
+
+
+class ProbeChoice(enum.StrEnum):
+    """How the nodes themselves are looked at."""
+
+    none = "none"
+
+
 class SchemaChoice(enum.StrEnum):
     """The published documents."""
 
@@ -93,6 +107,14 @@ CalicoVersionOption = Annotated[
         autocompletion=_complete_version,
     ),
 ]
+ClusterCalicoVersionOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="vX.Y[.Z]",
+        help="Judge for this Calico release (default: the one that the cluster runs).",
+        autocompletion=_complete_version,
+    ),
+]
 FormatOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -118,6 +140,9 @@ FailOnOption = Annotated[FailOn, typer.Option(help="What makes the exit code oth
 InstallOption = Annotated[
     InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: not known).")
 ]
+ClusterInstallOption = Annotated[
+    InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: what is seen).")
+]
 ColorOption = Annotated[ColorChoice, typer.Option(help="When to use colours; NO_COLOR is honoured too.")]
 VerboseOption = Annotated[
     int,
@@ -140,6 +165,10 @@ RedactOption = Annotated[
     typer.Option(
         "--redact", help="Replace host names, addresses, MACs and the like in all that is saved, shown or written."
     ),
+]
+ScopeOption = Annotated[
+    ScopeChoice,
+    typer.Option(help="nodes: what only a look at the nodes tells counts too; api: gate on what the API tells alone."),
 ]
 TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long collecting may take at most.")]
 
@@ -228,11 +257,9 @@ def node(
     Example: ebpfcheck node --calico-version v3.32 --save node.json
     """
     from ebpfcheck.collect.local import LocalTransport
-    from ebpfcheck.errors import UsageError
 
     started_at = datetime.now(UTC)
-    if not 0 < timeout <= _LONGEST_TIMEOUT:
-        raise UsageError(f"--timeout: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
+    _check_timeout(timeout)
     with LocalTransport().start(timeout) as running:
         # Loaded while the survey runs, which takes about as long.
         from ebpfcheck.app import Judge, snapshot_of_node
@@ -246,6 +273,93 @@ def node(
 
         snapshot = redacted(snapshot)
     return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), color, save)
+
+
+@app.command(short_help="Look at a cluster and say whether eBPF mode will work on it.")
+def cluster(
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The kubeconfig (default: KUBECONFIG, ~/.kube/config, or the service account inside of a cluster).",
+        ),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The context of the kubeconfig (default: its current one).")
+    ] = None,
+    scope: ScopeOption = ScopeChoice.nodes,
+    probe: Annotated[  # noqa: ARG001 - saying that the nodes stay unseen is all there is to choose
+        ProbeChoice,
+        typer.Option(help="How to look at the nodes themselves: none leaves that to `ebpfcheck node` on them."),
+    ] = ProbeChoice.none,
+    calico_version: ClusterCalicoVersionOption = None,
+    install: ClusterInstallOption = None,
+    format: FormatOption = None,
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    fail_on: FailOnOption = FailOn.fail,
+    save: SaveOption = None,
+    redact: RedactOption = False,
+    timeout: TimeoutOption = 120.0,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Look at a cluster through its API and say whether eBPF mode will work on it.
+
+    It only reads; `ebpfcheck rbac` prints the rights that it needs. What only a node can tell stays unknown.
+
+    Example: ebpfcheck cluster --context prod --save prod.json
+    """
+    import signal
+
+    from ebpfcheck.collect.login import Login
+    from ebpfcheck.errors import UsageError
+    from ebpfcheck.progress import Progress
+
+    # An exec plugin must not outlive us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started_at = datetime.now(UTC)
+    _check_timeout(timeout)
+    if "" in (kubeconfig, context):
+        # An unset variable in a CI job must not quietly pick another cluster.
+        raise UsageError("an empty --kubeconfig or --context names nothing")
+    deadline = time.monotonic() + timeout
+    with Login(kubeconfig, context, timeout) as login, Progress() as progress:
+        # Loaded while the kubeconfig is, which takes about as long.
+        from ebpfcheck.app import Judge
+        from ebpfcheck.collect.cluster import Listener, snapshot_of_cluster
+        from ebpfcheck.render import RENDERERS
+
+        judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
+        outputs = _outputs(format, RENDERERS, save)
+        snapshot = snapshot_of_cluster(login, deadline, Listener(progress=progress.show, notice=progress.note))
+    if redact:
+        from ebpfcheck.collect.redaction import redacted
+
+        snapshot = redacted(snapshot)
+    return _report(judge, snapshot, "cluster", started_at, outputs, _options(color, verbose, quiet), color, save)
+
+
+@app.command(short_help="Print the read-only role that `ebpfcheck cluster` needs.")
+def rbac(
+    service_account: Annotated[
+        str, typer.Option(metavar="NAMESPACE:NAME", help="The service account that the role is bound to.")
+    ] = "default:ebpfcheck",
+) -> None:
+    """Print the read-only ClusterRole that `ebpfcheck cluster` needs, and its binding.
+
+    Example: ebpfcheck rbac --service-account ci:ebpfcheck | kubectl apply -f -
+    """
+    import re
+
+    from ebpfcheck.errors import UsageError
+    from ebpfcheck.rbac import role_manifests
+
+    label = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+    if not re.fullmatch(f"{label}:{label}", service_account):
+        raise UsageError(f"--service-account: {service_account!r} is not NAMESPACE:NAME")
+    _write(role_manifests(service_account))
 
 
 @app.command(short_help="Judge kernel strings with no node at hand.")
@@ -314,6 +428,7 @@ def evaluate(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    scope: ScopeOption = ScopeChoice.nodes,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -327,7 +442,7 @@ def evaluate(
     from ebpfcheck.render import RENDERERS
 
     started_at = datetime.now(UTC)
-    judge = Judge(_settings(calico_version, install, only, skip, fail_on))
+    judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
     return _report(judge, loaded, "evaluate", started_at, outputs, _options(color, verbose, quiet), color, None)
@@ -364,6 +479,7 @@ def _settings(
     only: list[str] | None,
     skip: list[str] | None,
     fail_on: FailOn,
+    scope: ScopeChoice = ScopeChoice.nodes,
 ) -> "Settings":
     from ebpfcheck.settings import Settings
 
@@ -373,7 +489,15 @@ def _settings(
         only=_split("--only", only),
         skip=_split("--skip", skip),
         fail_on=fail_on.value,
+        scope=scope.value,
     )
+
+
+def _check_timeout(timeout: float) -> None:
+    from ebpfcheck.errors import UsageError
+
+    if not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise UsageError(f"--timeout: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
 
 
 def _split(option: str, lists: list[str] | None) -> tuple[str, ...]:

@@ -7,13 +7,26 @@ from typing import Any
 import msgspec
 
 from ebpfcheck.knowledge.types import Release
-from ebpfcheck.model.check import Check, Given, Need, Outcome, Rung, not_applicable, unknown
-from ebpfcheck.model.facts import Absent, ClusterFacts, Fact, Install, Known, NodeKind, Reason, Source, Unknown
+from ebpfcheck.model.check import Check, Given, Need, Outcome, Rung, Share, not_applicable, unknown
+from ebpfcheck.model.cluster import ClusterFacts
+from ebpfcheck.model.facts import (
+    NOT_COLLECTED,
+    NOT_SURVEYED,
+    Absent,
+    Fact,
+    Install,
+    Known,
+    NodeKind,
+    Reason,
+    Source,
+    Unknown,
+)
 from ebpfcheck.model.report import (
     Coverage,
     Evidence,
     Finding,
     Remediation,
+    Scope,
     Severity,
     Status,
     Summary,
@@ -31,15 +44,35 @@ def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install
     for index, node in enumerate(snapshot.nodes):
         nodes_of_kind[node.kind].append(index)
     names = tuple(visible(node.identity.name) for node in snapshot.nodes)
+    every_node = tuple(range(len(names)))
+    shares = _Shares(snapshot, [len(nodes) for nodes in nodes_of_kind])
     findings: list[Finding] = []
     for check in checks:
         is_cluster = check.scope == "cluster"
         holders = (snapshot.cluster or ClusterFacts(),) if is_cluster else snapshot.kinds
-        for outcome, (evidence, members) in _outcomes(check, holders, snapshot.sources, release, install).items():
-            subjects = ("cluster",) if is_cluster else tuple(names[node] for node in _nodes(members, nodes_of_kind))
+        for outcome, (evidence, members) in _outcomes(
+            check, holders, shares, snapshot.sources, release, install
+        ).items():
+            nodes = every_node if len(members) == len(holders) else _nodes(members, nodes_of_kind)
+            subjects = ("cluster",) if is_cluster else tuple(names[node] for node in nodes)
             if subjects:
-                findings.append(_finding(check, outcome, tuple(evidence), subjects, release))
+                is_blind = outcome.status is Status.UNKNOWN and all(_is_blind(check, holders[one]) for one in members)
+                findings.append(_finding(check, outcome, tuple(evidence), subjects, release, needs_survey=is_blind))
     return tuple(findings)
+
+
+def gather(snapshot: Snapshot, needs: Sequence[Need[Any]], release: Release, install: Install) -> Given:
+    """Return what a check of the cluster with these needs, all of them optional, would be given."""
+    counts = [0] * len(snapshot.kinds)
+    for node in snapshot.nodes:
+        counts[node.kind] += 1
+    shares = _Shares(snapshot, counts)
+    cluster = snapshot.cluster or ClusterFacts()
+    values = {
+        need: shares.of(need.facts[0]) if need.mode == "over_nodes" else getattr(cluster, need.facts[0])
+        for need in needs
+    }
+    return Given(release, install, values)
 
 
 def summarize(findings: Iterable[Finding]) -> Summary:
@@ -51,16 +84,25 @@ def summarize(findings: Iterable[Finding]) -> Summary:
     return Summary(**counts)
 
 
-def decide(findings: Iterable[Finding], coverage: Coverage, *, checks_lost: bool = False) -> Verdict:
+def decide(
+    findings: Iterable[Finding], coverage: Coverage, *, scope: Scope = "nodes", checks_lost: bool = False
+) -> Verdict:
     """Return the verdict; an unknown decides only where the check could have failed at this release.
 
-    Where no node was looked at, nothing is ready. `checks_lost`: some that were asked for could not be loaded.
+    Where no node was looked at, nothing is ready; in the scope of the API alone, what only a node can tell does not
+    count. `checks_lost`: some that were asked for could not be loaded.
     """
     counted = [finding for finding in findings if finding.waived_by is None]
     if any(finding.status is Status.FAIL for finding in counted):
         return Verdict.NOT_READY
-    blind = any(finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER for finding in counted)
-    if blind or coverage.unseen or checks_lost or not coverage.nodes_surveyed:
+    blind = any(
+        finding.status is Status.UNKNOWN
+        and finding.severity is Severity.BLOCKER
+        and not (scope == "api" and finding.needs_survey)
+        for finding in counted
+    )
+    seen = coverage.nodes_total if scope == "api" else coverage.nodes_surveyed + coverage.nodes_inferred
+    if blind or coverage.unseen or checks_lost or not seen or (scope == "nodes" and seen < coverage.nodes_total):
         return Verdict.INCONCLUSIVE
     if any(finding.status is Status.WARN for finding in counted):
         return Verdict.READY_WITH_WARNINGS
@@ -77,9 +119,43 @@ _NO_SUCH_FACT = Unknown(reason=Reason.UNSUPPORTED, detail="there is no such fact
 _Groups = dict[Outcome, tuple[dict[Evidence, None], list[int]]]
 
 
+class _Shares:
+    """The facts of a snapshot's nodes, each of their states with the number of nodes."""
+
+    def __init__(self, snapshot: Snapshot, counts: Sequence[int]) -> None:
+        self._kinds = snapshot.kinds
+        self._counts = counts
+        self._done: dict[str, tuple[Share[Any], ...]] = {}
+
+    def of(self, name: str) -> tuple[Share[Any], ...]:
+        """Return the states of a fact, the most frequent one first."""
+        if name not in self._done:
+            counts: dict[Fact[Any], int] = {}
+            for kind, count in zip(self._kinds, self._counts, strict=True):
+                fact = getattr(kind, name, _NO_SUCH_FACT)
+                alike = msgspec.structs.replace(fact, source=None if isinstance(fact, Unknown) else 0)
+                counts[alike] = counts.get(alike, 0) + count
+            states = sorted(counts.items(), key=lambda item: -item[1])
+            self._done[name] = tuple(Share(fact=fact, nodes=count) for fact, count in states if count)
+        return self._done[name]
+
+
+def _is_blind(check: Check, holder: NodeKind | ClusterFacts) -> bool:
+    """Whether what a check of a node needs at least is among what only a look at the node would have told."""
+    if not isinstance(holder, NodeKind):
+        return False
+
+    def is_seen(need: Need[Any]) -> bool:
+        return any(getattr(holder, name, None) != NOT_SURVEYED for name in need.facts)
+
+    at_least = [need for need in check.needs if need.mode != "optional"]
+    return not all(map(is_seen, at_least)) if at_least else not any(map(is_seen, check.needs))
+
+
 def _outcomes(
     check: Check,
     holders: Sequence[NodeKind | ClusterFacts],
+    shares: _Shares,
     sources: Sequence[Source],
     release: Release,
     install: Install,
@@ -87,13 +163,17 @@ def _outcomes(
     """Judge each distinct combination of the needed facts once; group the holders' indices by outcome."""
     judged: dict[tuple[Fact[Any], ...], tuple[Outcome, tuple[Evidence, ...]]] = {}
     groups: _Groups = {}
-    names = tuple(dict.fromkeys(name for need in check.needs for name in need.facts))
+    of_nodes = {need.facts[0]: shares.of(need.facts[0]) for need in check.needs if need.mode == "over_nodes"}
+    names = tuple(dict.fromkeys(name for need in check.needs for name in need.facts if name not in of_nodes))
     for index, holder in enumerate(holders):
         key = tuple(getattr(holder, name, _NO_SUCH_FACT) for name in names)
-        if key not in judged:
+        if isinstance(holder, NodeKind) and _runs_another_system(holder):
+            key = (holder.operating_system,)
+            judged[key] = _OTHER_SYSTEM, _evidence({"operating_system": holder.operating_system}, {}, sources)
+        elif key not in judged:
             facts = dict(zip(names, key, strict=True))
-            outcome = _judge_once(check, facts, release, install)
-            judged[key] = outcome, _evidence(facts, sources)
+            outcome = _judge_once(check, facts, of_nodes, release, install)
+            judged[key] = outcome, _evidence(facts, of_nodes, sources)
         outcome, evidence = judged[key]
         seen, members = groups.setdefault(outcome, ({}, []))
         seen.update(dict.fromkeys(evidence))
@@ -101,14 +181,29 @@ def _outcomes(
     return groups
 
 
-def _judge_once(check: Check, facts: dict[str, Fact[Any]], release: Release, install: Install) -> Outcome:
+_OTHER_SYSTEM = not_applicable(
+    "other-system", "This node does not run Linux; cluster.nodes.windows says what that means for the cluster."
+)
+
+
+def _runs_another_system(kind: NodeKind) -> bool:
+    return isinstance(kind.operating_system, Known) and kind.operating_system.value != "linux"
+
+
+def _judge_once(
+    check: Check,
+    facts: dict[str, Fact[Any]],
+    of_nodes: dict[str, tuple[Share[Any], ...]],
+    release: Release,
+    install: Install,
+) -> Outcome:
     # A check may be anybody's: whatever it raises or returns must not take the other findings along.
     try:
         if check.severity(release) is None:
             return not_applicable("release", f"This does not concern Calico {release.version}.")
         values: dict[Need[Any], Any] = {}
         for need in check.needs:
-            value = _unwrap(check, need, facts)
+            value = of_nodes[need.facts[0]] if need.mode == "over_nodes" else _unwrap(check, need, facts)
             if isinstance(value, Outcome):
                 return value
             values[need] = value
@@ -154,12 +249,23 @@ _NEXT_STEPS = {
 }
 
 
+_NEXT_STEPS_IN_CLUSTER = {
+    Reason.FORBIDDEN: "Grant what `ebpfcheck rbac` prints.",
+    Reason.TIMEOUT: "Give it more time with --timeout.",
+    Reason.UNREACHABLE: "Run it again; if it stays so, look at the API server's health.",
+    Reason.TRUNCATED: "Run it again; if it is cut again, look for what ends it.",
+}
+_SURVEY = "Run `ebpfcheck node` on one node of each kind, as root."
+
+
 def _not_told(check: Check, name: str, fact: Fact[Any]) -> Outcome:
     if isinstance(fact, Unknown):
         detail, reason = fact.detail, fact.reason
     else:
         detail, reason = "it is not there", Reason.NOT_COLLECTED
-    step = _NEXT_STEPS.get(reason)
+    step = (_NEXT_STEPS_IN_CLUSTER if check.scope == "cluster" else _NEXT_STEPS).get(reason)
+    if fact == NOT_SURVEYED:
+        step = _SURVEY
     return unknown(
         f"need:{name}:{reason}",
         f"{check.title} could not be judged: {excerpt(detail)}.",
@@ -168,16 +274,26 @@ def _not_told(check: Check, name: str, fact: Fact[Any]) -> Outcome:
     )
 
 
-def _evidence(facts: dict[str, Fact[Any]], sources: Sequence[Source]) -> tuple[Evidence, ...]:
+def _evidence(
+    facts: dict[str, Fact[Any]], of_nodes: dict[str, tuple[Share[Any], ...]], sources: Sequence[Source]
+) -> tuple[Evidence, ...]:
     def entry(name: str, fact: Fact[Any]) -> Evidence:
         source = None if fact.source is None else sources[fact.source]
-        if isinstance(fact, Known):
-            value = _shown(fact.value)
-        else:
-            value = "absent" if isinstance(fact, Absent) else f"unknown ({fact.reason}: {fact.detail})"
-        return Evidence(fact=name, value=excerpt(value, _EVIDENCE_LIMIT), source=source)
+        return Evidence(fact=name, value=excerpt(_state(fact), _EVIDENCE_LIMIT), source=source)
 
-    return tuple(entry(name, fact) for name, fact in facts.items())
+    def shared(name: str, shares: tuple[Share[Any], ...]) -> Evidence:
+        states = "; ".join(f"{share.nodes} x {_state(share.fact)}" for share in shares)
+        return Evidence(fact=name, value=excerpt(states or "no nodes", _EVIDENCE_LIMIT))
+
+    # A fact that this kind of look never brings is evidence of nothing.
+    sought = [item for item in facts.items() if item[1] != NOT_COLLECTED]
+    return (*(entry(*item) for item in sought), *(shared(*item) for item in of_nodes.items()))
+
+
+def _state(fact: Fact[Any]) -> str:
+    if isinstance(fact, Known):
+        return _shown(fact.value)
+    return "absent" if isinstance(fact, Absent) else f"unknown ({fact.reason}: {fact.detail})"
 
 
 def _shown(value: Any) -> str:
@@ -191,7 +307,13 @@ def _shown(value: Any) -> str:
 
 
 def _finding(
-    check: Check, outcome: Outcome, evidence: tuple[Evidence, ...], subjects: tuple[str, ...], release: Release
+    check: Check,
+    outcome: Outcome,
+    evidence: tuple[Evidence, ...],
+    subjects: tuple[str, ...],
+    release: Release,
+    *,
+    needs_survey: bool,
 ) -> Finding:
     fix = outcome.remediation
     return Finding(
@@ -207,6 +329,7 @@ def _finding(
         observed=visible(outcome.observed),
         required=visible(outcome.required),
         reason=outcome.reason,
+        needs_survey=needs_survey,
         evidence=evidence,
         remediation=None
         if fix is None

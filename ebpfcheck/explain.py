@@ -6,14 +6,14 @@ from ebpfcheck.app import target_version
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Check
-from ebpfcheck.model.facts import ClusterFacts
+from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.registry import load_registry
 
 
 def list_checks(calico_version: str | None) -> str:
     """Return a line for each check: its id, how bad it can be at a release, its title."""
     knowledge = load_knowledge()
-    version, _ = target_version(knowledge, calico_version, ClusterFacts())
+    version = target_version(knowledge, calico_version, ClusterFacts()).version
     release = knowledge.at(version)
     registry = load_registry()
     width = max(len(check.id) for check in registry.checks)

@@ -4,6 +4,7 @@ import msgspec
 
 from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.facts import Install
+from ebpfcheck.model.report import Scope
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,3 +15,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     fail_on: FailOn = "fail"
+    scope: Scope = "nodes"

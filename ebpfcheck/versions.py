@@ -16,6 +16,8 @@ _ARCH_TAIL = re.compile(r" \([a-z0-9_]{1,16}\)$", re.ASCII)
 _BUILD = re.compile(r"-(\d{1,40})", re.ASCII)
 _EL_TAG = re.compile(r"\.el(?P<major>\d{1,3})(?:_\d{1,3})?(?:\.|$)", re.ASCII)
 _CALICO = re.compile(r"[vV]?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", re.ASCII)
+# A release as clusters and image tags name it: v3.28.2, v3.28.2-build20241016, v3.33.0-0.dev-12-gabc.
+_CALICO_BUILD = re.compile(r"[vV]?(\d{1,4}\.\d{1,4}\.\d{1,4})(?:[-+._].{0,200})?", re.ASCII)
 
 # Stands for "the last patch of a minor release, whatever its number": no Calico minor has come near it.
 _ANY_LATER_PATCH = 9999
@@ -90,6 +92,19 @@ class CalicoVersion(msgspec.Struct, frozen=True, kw_only=True):
             return None
         patch = match[3]
         return cls(major=int(match[1]), minor=int(match[2]), patch=None if patch is None else int(patch))
+
+    @classmethod
+    def of_build(cls, text: str) -> "CalicoVersion | None":
+        """Read the release that a cluster or an image tag names, a builder's suffix aside; None if it is none."""
+        match = _CALICO_BUILD.fullmatch(text.strip())
+        return None if match is None else cls.parse(match[1])
+
+    @classmethod
+    def of_image(cls, image: str) -> "CalicoVersion | None":
+        """Read the release from the tag of a calico-node image; None where it has none or is not Calico's numbering."""
+        name, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
+        # Calico Enterprise's images (cnx-node) count releases of their own.
+        return None if name.startswith("cnx") else cls.of_build(tag)
 
     def __str__(self) -> str:
         return f"v{self.major}.{self.minor}" + ("" if self.patch is None else f".{self.patch}")

@@ -10,9 +10,10 @@ from ebpfcheck.collect.transport import Survey
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Check
+from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Fact, Install, Known, NodeFacts, NodeIdentity, NodeKind, Source, SourceKind
 from ebpfcheck.model.report import Finding
-from ebpfcheck.model.snapshot import Snapshot, SourceIndex, fold_nodes
+from ebpfcheck.model.snapshot import Node, Snapshot, SourceIndex, fold_nodes
 from ebpfcheck.versions import CalicoVersion
 
 ROOT = Path(__file__).parent.parent
@@ -210,5 +211,40 @@ def judged(check: Check, one: NodeKind, version: str = "v3.32.1", install: Insta
     from ebpfcheck.engine import judge
 
     (finding,) = judge(snapshot(one), (check,), release(version), install)
+    assert "The check itself failed" not in finding.message, finding.message
+    return finding
+
+
+def cluster_snapshot(cluster: ClusterFacts, *kinds: NodeKind, counts: tuple[int, ...] = ()) -> Snapshot:
+    """Return a snapshot of a cluster, with `counts` nodes of each kind (one where that is left out)."""
+    counts = counts or (1,) * len(kinds)
+    nodes = tuple(
+        Node(identity=NodeIdentity(name=f"node-{index}-{number}"), kind=index, surveyed=False)
+        for index, count in enumerate(counts)
+        for number in range(count)
+    )
+    return Snapshot(
+        tool_version="test",
+        taken_at=datetime(2026, 1, 2, tzinfo=UTC),
+        sources=tuple(Source(kind=SourceKind.API, locator=f"/test/{index}") for index in range(64)),
+        cluster=cluster,
+        kinds=kinds,
+        nodes=nodes,
+    )
+
+
+def judged_cluster(
+    check: Check,
+    *kinds: NodeKind,
+    version: str = "v3.32.1",
+    install: Install = "unknown",
+    counts: tuple[int, ...] = (),
+    **facts: Fact[Any],
+) -> Finding:
+    """Return the one finding of a check about a cluster of which only these facts are known."""
+    from ebpfcheck.engine import judge
+
+    one = cluster_snapshot(ClusterFacts(**facts), *kinds, counts=counts)
+    (finding,) = judge(one, (check,), release(version), install)
     assert "The check itself failed" not in finding.message, finding.message
     return finding

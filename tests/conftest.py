@@ -11,9 +11,9 @@ REQUIRED = os.environ.get("EBPFCHECK_LIVE") == "require"
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    # What a kernel was built without no package can bring.
-    by_kernel = "this kernel" in str(report.longrepr)
-    if REQUIRED and report.skipped and item.get_closest_marker("live") and not by_kernel:
+    # What a kernel was built without no package can bring, nor a cluster.
+    beyond = any(words in str(report.longrepr) for words in ("this kernel", "EBPFCHECK_LIVE_KUBECONFIG"))
+    if REQUIRED and report.skipped and item.get_closest_marker("live") and not beyond:
         report.outcome = "failed"
         report.longrepr = f"This live test was skipped, but all are required here: {report.longrepr}"
     return report

@@ -1,9 +1,39 @@
 """The built-in checks, in the order in which they are shown."""
 
-from ebpfcheck.checks import bpffs, cgroup, host, kernel, network, ports, residue
+from ebpfcheck.checks import (
+    api_endpoint,
+    bpffs,
+    calico,
+    cgroup,
+    felix_config,
+    host,
+    kernel,
+    kube_proxy,
+    network,
+    overlay,
+    platform,
+    ports,
+    residue,
+)
 from ebpfcheck.model.check import Check
 
 BUILTIN: tuple[Check, ...] = (
+    platform.cluster_platform,
+    calico.calico_version,
+    calico.dataplane,
+    calico.datastore,
+    calico.windows,
+    api_endpoint.api_endpoint_present,
+    api_endpoint.api_endpoint_usable,
+    api_endpoint.api_endpoint_bootstrap,
+    kube_proxy.kube_proxy_mode,
+    kube_proxy.kube_proxy_cleanup,
+    kube_proxy.kube_proxy_managed,
+    kube_proxy.kube_proxy_healthz_port,
+    felix_config.ownership,
+    felix_config.env_override,
+    felix_config.felix_per_node,
+    overlay.encapsulation,
     kernel.kernel_version,
     kernel.kernel_known_bad,
     kernel.kernel_btf,

@@ -153,6 +153,7 @@ def _version_outcome(target: Release, felix: FelixAnswer, documented: bool | Non
 _KERNEL = first_of(NodeKind.proc_version, NodeKind.kernel_release)
 _RELEASE = optional(NodeKind.kernel_release)
 _OS = optional(NodeKind.os)
+_OS_IMAGE = optional(NodeKind.os_image)
 
 
 def _strings(given: Given) -> KernelStrings | None:
@@ -160,12 +161,16 @@ def _strings(given: Given) -> KernelStrings | None:
     rung = given[_KERNEL]
     os = given[_OS]
     os_id = os.value.id if isinstance(os, Known) else None
+    image = given[_OS_IMAGE]
+    os_image = image.value if isinstance(image, Known) else None
     if rung.fact == "kernel_release":
-        return KernelStrings(release=rung.value, os_id=os_id)
+        return KernelStrings(release=rung.value, os_id=os_id, os_image=os_image)
     release = given[_RELEASE]
     named = release_of(rung.value)
     text = release.value if isinstance(release, Known) else named
-    return None if text is None else KernelStrings(release=text, proc_version=rung.value, os_id=os_id)
+    return (
+        None if text is None else KernelStrings(release=text, proc_version=rung.value, os_id=os_id, os_image=os_image)
+    )
 
 
 def _no_release(given: Given) -> Outcome:
@@ -182,7 +187,7 @@ def _no_release(given: Given) -> Outcome:
     title="Kernel version",
     category="kernel",
     severity=Severity.BLOCKER,
-    needs=(_KERNEL, _RELEASE, _OS),
+    needs=(_KERNEL, _RELEASE, _OS, _OS_IMAGE),
 )
 def kernel_version(given: Given) -> Outcome:
     """Felix's own test, the documented floor, and the difference."""
@@ -328,7 +333,7 @@ def build_date(proc_version: str | None) -> date | None:
     title="Known bad kernel and Calico pairs",
     category="kernel",
     severity=lambda release: Severity.BLOCKER if release.known_bad or release.measured else None,
-    needs=(_KERNEL, _RELEASE, _OS),
+    needs=(_KERNEL, _RELEASE, _OS, _OS_IMAGE),
 )
 def kernel_known_bad(given: Given) -> Outcome:
     """The table of pairs that are known not to work."""

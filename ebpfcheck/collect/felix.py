@@ -1,13 +1,14 @@
 """FelixConfiguration as kubectl or calicoctl print it: what it sets for one node."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
+from ebpfcheck.collect.wire import FelixConfiguration, FelixSpec
 from ebpfcheck.errors import UsageError
 from ebpfcheck.model.facts import FelixSettings
 from ebpfcheck.model.text import excerpt
@@ -16,48 +17,59 @@ from ebpfcheck.model.text import excerpt
 _LIMIT = 10 * 1024 * 1024
 
 
-class _Metadata(msgspec.Struct):
-    name: str = ""
-
-
-class _Spec(msgspec.Struct, rename="camel"):
-    bpf_enabled: bool | None = None
-    bpf_data_iface_pattern: str | None = None
-    bpf_l3_iface_pattern: str | None = None
-    bpf_kube_proxy_iptables_cleanup_enabled: bool | None = None
-    bpf_kube_proxy_healthz_port: int | None = None
-    # As Calico v3.30.4 spells it.
-    bpf_kube_proxy_healtz_port: int | None = None
-    mtu_iface_pattern: str | None = None
-    vxlan_mtu: int | None = msgspec.field(default=None, name="vxlanMTU")
-    vxlan_port: int | None = None
-
-
-class _Resource(msgspec.Struct):
-    kind: str = ""
-    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-
-
 def load_felix_settings(path: str, node: str) -> FelixSettings:
     """Read FelixConfiguration as YAML or JSON from a file, or from stdin for `-`, and return what it sets for a node.
 
     What `node.NAME` sets outranks `default`. UsageError if it cannot be read or holds no FelixConfiguration.
     """
-    found = {resource.metadata.name: resource.spec for resource in _resources(path, _read(path))}
+    found = {resource.metadata.name: resource.spec or FelixSpec() for resource in _resources(path, _read(path))}
     if "default" not in found and f"node.{node}" not in found:
         named = f" (but {excerpt(', '.join(sorted(found)), 60)})" if found else ""
         raise UsageError(f"--felix-config: {path} holds no FelixConfiguration named default{named}")
+    return merged(found.get(name, FelixSpec()) for name in ("default", f"node.{node}"))
+
+
+def merged(specs: Iterable[FelixSpec]) -> FelixSettings:
+    """Return what several specs set together, where what comes later outranks what came before."""
     settings: dict[str, Any] = {}
-    for name in ("default", f"node.{node}"):
-        spec = found.get(name, _Spec())
-        if spec.bpf_kube_proxy_healthz_port is None:
-            spec.bpf_kube_proxy_healthz_port = spec.bpf_kube_proxy_healtz_port
+    for spec in specs:
         for field in FelixSettings.__struct_fields__:
             value = getattr(spec, field)
+            if value is None and field == "bpf_kube_proxy_healthz_port":
+                value = spec.bpf_kube_proxy_healtz_port
             if value is not None:
                 settings[field] = value
     return FelixSettings(**settings)
+
+
+# The fields by the names of the variables that set them too, without FELIX_.
+_VARIABLES = {field.replace("_", "").upper(): field for field in FelixSettings.__struct_fields__}
+_WORDS = {
+    **dict.fromkeys(("true", "1", "yes", "y", "t"), True),
+    **dict.fromkeys(("false", "0", "no", "n", "f"), False),
+}
+
+
+def from_environment(variables: Iterable[tuple[str, str | None]]) -> FelixSpec | None:
+    """Return what variables such as FELIX_BPFENABLED set; None where what one that counts says cannot be told."""
+    spec = FelixSpec()
+    for name, value in variables:
+        field = _VARIABLES.get(name.upper().removeprefix("FELIX_"))
+        if field is None or not name.upper().startswith("FELIX_"):
+            continue
+        if value is None:
+            return None
+        try:
+            parsed: object = value
+            if field in ("bpf_enabled", "bpf_kube_proxy_iptables_cleanup_enabled"):
+                parsed = _WORDS[value.strip().lower()]
+            elif field in ("bpf_kube_proxy_healthz_port", "vxlan_mtu", "vxlan_port"):
+                parsed = int(value)
+        except (KeyError, ValueError):
+            # Felix takes its default then, whatever FelixConfiguration says; which one that is hangs on the release.
+            return None
+        setattr(spec, field, parsed)
+    return spec
 
 
 def _read(path: str) -> bytes:
@@ -75,7 +87,7 @@ def _read(path: str) -> bytes:
     return data
 
 
-def _resources(path: str, data: bytes) -> Iterator[_Resource]:
+def _resources(path: str, data: bytes) -> Iterator[FelixConfiguration]:
     try:
         documents = list(yaml.load_all(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -87,7 +99,7 @@ def _resources(path: str, data: bytes) -> Iterator[_Resource]:
         for item in items if isinstance(items, list) else [document]:
             if isinstance(item, dict) and item.get("kind", "FelixConfiguration") == "FelixConfiguration":
                 try:
-                    yield msgspec.convert(item, _Resource)
+                    yield msgspec.convert(item, FelixConfiguration)
                 except (msgspec.ValidationError, RecursionError) as error:
                     raise UsageError(f"--felix-config: {path}: {excerpt(str(error))}") from error
 

@@ -10,12 +10,10 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from ebpfcheck.collect.framing import SURVEY_LIMIT
+from ebpfcheck.collect.process import end_tree
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import Reason, SourceKind
-
-# How long processes that were killed may take to be gone, in seconds.
-_END_TIMEOUT = 3.0
 
 SURVEY_SCRIPT = Path(__file__).with_name("survey.sh")
 
@@ -64,7 +62,7 @@ class LocalSurvey:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._process.poll() is None:
-            _end_tree(self._process)
+            end_tree(self._process)
         self._process.__exit__(None, None, None)
 
     def finish(self) -> Survey:
@@ -94,19 +92,3 @@ def _read(stdout: IO[bytes], deadline: float) -> tuple[bytes, Reason | None]:
             size += len(chunk)
             if size > SURVEY_LIMIT:
                 return b"".join(chunks)[:SURVEY_LIMIT], Reason.TRUNCATED
-
-
-def _end_tree(process: subprocess.Popen[bytes]) -> None:
-    import psutil
-
-    try:
-        started = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return
-    process.kill()
-    for member in started:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(started, timeout=_END_TIMEOUT)

@@ -11,10 +11,25 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from ebpfcheck.model.cluster import (
+    CalicoNode,
+    CalicoPods,
+    ClusterFacts,
+    EndpointOverride,
+    FelixObject,
+    Installation,
+    IpPool,
+    Kubeadm,
+    KubeProxy,
+    KubeProxyConfig,
+    Marks,
+    OpenShift,
+    Operator,
+    ServiceAddress,
+)
 from ebpfcheck.model.facts import (
     AttachedProgram,
     AttachedPrograms,
-    ClusterFacts,
     FelixSettings,
     Known,
     KubeChains,
@@ -47,6 +62,12 @@ class Rule(Enum):
     """It is the name of a node."""
     NAMESPACE = auto()
     """It is the name of a network namespace."""
+    CLUSTER = auto()
+    """It is the name of a cluster."""
+    SERVER = auto()
+    """It is the URL, the name or the address of a server."""
+    IMAGE = auto()
+    """It is the name of an image, whose registry may be somebody's own."""
     PROC_VERSION = auto()
     """Who built the kernel, and where; the rest of /proc/version is what Felix itself reads."""
 
@@ -58,13 +79,93 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
     Problem: {"source": Rule.TEXT, "detail": Rule.TEXT},
     Unseen: {"name": Rule.NODE, "detail": Rule.TEXT},
     Unknown: {"detail": Rule.TEXT},
-    ClusterFacts: {"calico_version": Rule.KEPT, "install": Rule.KEPT},
-    NodeIdentity: {"name": Rule.NODE, "addresses": (Rule.WORDS, Rule.TEXT)},
+    ClusterFacts: {
+        "context": Rule.CLUSTER,
+        "server": Rule.SERVER,
+        "server_version": Rule.KEPT,
+        "api_groups": Rule.KEPT,
+        "missing_rights": Rule.KEPT,
+        "node_subnets": Rule.TEXT,
+        "calico_version": Rule.KEPT,
+        "install": Rule.KEPT,
+        "other_networks": Rule.KEPT,
+        "api_endpoints": Rule.TEXT,
+        "service_cidrs": Rule.TEXT,
+    },
+    Marks: {
+        "labels": (Rule.KEPT, Rule.WORDS),
+        "annotations": Rule.KEPT,
+        "managers": Rule.WORDS,
+        "owners": Rule.KEPT,
+    },
+    CalicoNode: {
+        "namespace": Rule.KEPT,
+        "name": Rule.KEPT,
+        "image": Rule.IMAGE,
+        "env": (Rule.KEPT, Rule.WORDS),
+        "dns_policy": Rule.KEPT,
+        "service_host": Rule.SERVER,
+        "env_from": Rule.KEPT,
+        "init_containers": Rule.KEPT,
+    },
+    CalicoPods: {"images": (Rule.IMAGE, Rule.KEPT)},
+    Operator: {"namespace": Rule.KEPT, "name": Rule.KEPT, "image": Rule.IMAGE},
+    Installation: {
+        "variant": Rule.KEPT,
+        "kubernetes_provider": Rule.KEPT,
+        "cni_type": Rule.KEPT,
+        "linux_dataplane": Rule.KEPT,
+        "bgp": Rule.KEPT,
+        "bpf_network_bootstrap": Rule.KEPT,
+        "kube_proxy_management": Rule.KEPT,
+        "calico_version": Rule.KEPT,
+    },
+    FelixObject: {"operator_bpf_enabled": Rule.KEPT},
+    IpPool: {"name": Rule.TEXT, "cidr": Rule.TEXT, "ipip_mode": Rule.KEPT, "vxlan_mode": Rule.KEPT},
+    ServiceAddress: {"cluster_ips": Rule.TEXT},
+    EndpointOverride: {
+        "namespace": Rule.KEPT,
+        "name": Rule.KEPT,
+        "host": Rule.SERVER,
+        "port": Rule.KEPT,
+        "pod_host": Rule.SERVER,
+        "pod_port": Rule.KEPT,
+    },
+    Kubeadm: {
+        "cluster_name": Rule.CLUSTER,
+        "control_plane_endpoint": Rule.SERVER,
+        "pod_subnet": Rule.TEXT,
+        "service_subnet": Rule.TEXT,
+    },
+    KubeProxy: {
+        "namespace": Rule.KEPT,
+        "name": Rule.KEPT,
+        "runs_as": Rule.KEPT,
+        "image": Rule.IMAGE,
+        "command": Rule.TEXT,
+        "masters": Rule.SERVER,
+        "node_selector": (Rule.KEPT, Rule.KEPT),
+    },
+    KubeProxyConfig: {
+        "config_maps": Rule.KEPT,
+        "mode": Rule.KEPT,
+        "cluster_cidr": Rule.TEXT,
+        "healthz_bind_address": Rule.TEXT,
+        "server": Rule.SERVER,
+    },
+    OpenShift: {"api_internal_url": Rule.SERVER},
+    NodeIdentity: {"name": Rule.NODE, "addresses": (Rule.WORDS, Rule.TEXT), "node_ips": Rule.TEXT},
     NodeKind: {
         "proc_version": Rule.PROC_VERSION,
         "kernel_release": Rule.KEPT,
         "arch": Rule.KEPT,
         "os": Rule.KEPT,
+        "operating_system": Rule.KEPT,
+        "os_image": Rule.KEPT,
+        "kubelet_version": Rule.KEPT,
+        "container_runtime": Rule.KEPT,
+        "provider": Rule.KEPT,
+        "platform_marks": Rule.KEPT,
         "container": Rule.KEPT,
         "init": Rule.KEPT,
         "systemd_version": Rule.KEPT,
@@ -182,6 +283,22 @@ _ABOVE_SPECIAL = frozenset(
 # Those that hold IPv4 addresses.
 _OF_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
+# Names that say what kind of server they are of, not whose.
+_USUAL_CLUSTERS = ("kubernetes", "cluster.local")
+_TELLING_SERVERS = frozenset(
+    {"localhost", "proxy.local", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+    | {"kubernetes.default.svc.cluster.local", "control-plane.minikube.internal"}
+)
+_TELLING_SUFFIXES = (
+    ".svc", ".svc.cluster.local", ".cluster.local", ".minikube.internal", ".localdomain", "-control-plane",
+    "-external-load-balancer",
+)  # fmt: skip
+_PUBLIC_IMAGES = (
+    "calico/", "docker.io/calico/", "docker.io/rancher/", "gke.gcr.io/", "mcr.microsoft.com/", "quay.io/calico/",
+    "quay.io/tigera/", "rancher/", "registry.k8s.io/",
+)  # fmt: skip
+_URL = re.compile(r"(?P<scheme>[a-z]+://)?(?P<host>[\w.-]+|\[[^\]]*\])(?P<rest>(?::\d+)?(?:/[^\s]*)?)")
+
 # Words that dots and dashes join.
 _TOKEN = re.compile(r"\w+(?:[.-]+\w+)*")
 _ODD = re.compile(r"\w{3}.*[^\w.-]|[^\w.-].*\w{3}", re.DOTALL)
@@ -282,6 +399,17 @@ class _Redactor:
             return before + sign + self._stand_in("namespace", name)
         if rule is Rule.PROC_VERSION:
             return _BUILDER.sub(self._builder, text)
+        if rule is Rule.CLUSTER:
+            return text if text in _USUAL_CLUSTERS else self._stand_in("cluster", text)
+        if rule is Rule.IMAGE:
+            registry, sign, name = text.rpartition("/")
+            return (
+                text
+                if not registry or f"{registry}/".startswith(_PUBLIC_IMAGES)
+                else self._stand_in("registry", registry) + sign + name
+            )
+        if rule is Rule.SERVER and (url := _URL.fullmatch(text)) and _as_address(url["host"]) is None:
+            return f"{url['scheme'] or ''}{self._server_name(url['host'])}{url['rest'] or ''}"
         return self._text(text, is_lenient=rule is Rule.WORDS)
 
     def _text(self, text: str, *, is_lenient: bool) -> str:
@@ -318,7 +446,18 @@ class _Redactor:
 
     def _server(self, name: str) -> str | None:
         is_known = any(True for is_hex in (False, True) for _ in self._hosts(name, is_lenient=False, is_hex=is_hex))
-        return None if is_known or _as_address(name) else self._stand_in("host", name.casefold())
+        return None if is_known or _as_address(name) else self._server_name(name)
+
+    def _server_name(self, name: str) -> str:
+        """Return a name that is judged as this one is: by whether it has a domain, and by what some domains mean."""
+        folded = name.casefold().rstrip(".")
+        if folded in self._nodes:
+            return self._nodes[folded]
+        if folded in _TELLING_SERVERS:
+            return name
+        suffix = next((suffix for suffix in _TELLING_SUFFIXES if folded.endswith(suffix)), "")
+        domain = suffix or (".example.net" if "." in folded else "")
+        return self._stand_in("host", folded) + domain
 
     def _hosts(self, text: str, *, is_lenient: bool, is_hex: bool) -> Iterator[_Span]:
         """Find the hidden names, those made of hexadecimal digits alone or the others."""

@@ -6,7 +6,16 @@ from typing import TypeVar
 
 import msgspec
 
-from ebpfcheck.knowledge.types import KernelTables, Knowledge, NetworkTables, NodeTables, Releases
+from ebpfcheck.knowledge.types import (
+    CalicoTables,
+    KernelTables,
+    Knowledge,
+    KubeProxyTables,
+    NetworkTables,
+    NodeTables,
+    PlatformTables,
+    Releases,
+)
 
 T = TypeVar("T")
 
@@ -19,6 +28,9 @@ def load_knowledge() -> Knowledge:
         kernel=_read("kernel.toml", KernelTables),
         node=_read("node.toml", NodeTables),
         network=_read("network.toml", NetworkTables),
+        calico=_read("calico.toml", CalicoTables),
+        kube_proxy=_read("kube_proxy.toml", KubeProxyTables),
+        platforms=_read("platforms.toml", PlatformTables),
     )
 
 

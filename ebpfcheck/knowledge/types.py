@@ -373,6 +373,324 @@ class NetworkTables(Table, frozen=True, kw_only=True):
     modules: Modules
 
 
+class Mode(Table, frozen=True, kw_only=True):
+    """Which releases have eBPF mode."""
+
+    since: str
+    preview: str
+    source: str
+
+
+class Datastore(Table, frozen=True, kw_only=True):
+    """How calico-node is told where its objects are."""
+
+    needed: str
+    etcd: str
+    variables: tuple[str, ...]
+    etcd_always: tuple[str, ...]
+    etcd_otherwise: tuple[str, ...]
+    crds: str
+    served: str
+    source: str
+
+
+class Images(Table, frozen=True, kw_only=True):
+    """How an image of calico-node tells its release."""
+
+    tag: str
+    enterprise: tuple[str, ...]
+    enterprise_variants: tuple[str, ...]
+    source: str
+
+
+class VxlanStep(Table, frozen=True, kw_only=True):
+    """The releases that older ones do not understand over VXLAN."""
+
+    releases: str
+    source: str
+
+
+class VxlanBug(Table, frozen=True, kw_only=True):
+    """A bug that some releases have in eBPF mode where an IPPool uses VXLAN."""
+
+    releases: str
+    effect: str
+    fixed_in: str
+    source: str
+
+
+class OperatorRules(Table, frozen=True, kw_only=True):
+    """How Tigera's operator turns eBPF mode on."""
+
+    sets_felix: str
+    sets_variable: str
+    variable: str
+    annotation: str
+    true_words: tuple[str, ...]
+    false_words: tuple[str, ...]
+    bpf: str
+    vpp: str
+    source: str
+
+
+class FelixRules(Table, frozen=True, kw_only=True):
+    """Where Felix takes its configuration from."""
+
+    selectors: str
+    true_words: tuple[str, ...]
+    prefix: str
+    variables: tuple[str, ...]
+    stock: tuple[str, ...]
+    own_dataplane: str
+    config_maps: tuple[str, ...]
+    source: str
+
+
+class Overlay(Table, frozen=True, kw_only=True):
+    """What carries pods' packets between nodes."""
+
+    cloud_cnis: tuple[str, ...]
+    cloud_networks: dict[str, str]
+    calico_cni: str
+    modes: tuple[str, ...]
+    source: str
+
+
+class OperatingSystems(Table, frozen=True, kw_only=True):
+    """Operating systems by kubelet's names."""
+
+    needed: str
+    unsupported: str
+    source: str
+
+
+class CalicoTables(Table, frozen=True, kw_only=True):
+    """calico.toml: Felix's configuration, the datastore, overlays."""
+
+    mode: Mode
+    datastore: Datastore
+    images: Images
+    vxlan_step: VxlanStep
+    vxlan_bug: tuple[VxlanBug, ...]
+    operator: OperatorRules
+    felix: FelixRules
+    overlay: Overlay
+    operating_systems: OperatingSystems
+
+
+class ProxyModes(Table, frozen=True, kw_only=True):
+    """The modes of kube-proxy; `plain` are those of which Felix removes all rules, or has none to remove."""
+
+    default: str
+    plain: tuple[str, ...]
+    ipvs: str
+    nftables: str
+    source: str
+
+
+class ProxySwitch(Table, frozen=True, kw_only=True):
+    """The keys of kube-proxy's nodeSelector by which it is kept off all nodes, the one to set by hand first."""
+
+    selectors: tuple[str, ...]
+    source: str
+
+
+class ProxyManagement(Table, frozen=True, kw_only=True):
+    """kubeProxyManagement of the Installation: which releases have it, and the DaemonSet that it is about."""
+
+    supported: str
+    daemon_set: str
+    source: str
+
+
+class ProxyHealth(Table, frozen=True, kw_only=True):
+    """kube-proxy's health port beside Felix's; kube_proxy.toml explains the words."""
+
+    served_from: str
+    takes_zero: str
+    spare_port: int
+    clouds: tuple[str, ...]
+    source: str
+
+
+class ProxyHealthField(Table, frozen=True, kw_only=True):
+    """How releases spell the field that sets Felix's health port."""
+
+    releases: str
+    name: str
+    source: str
+
+
+class ProxyOwner(Table, frozen=True, kw_only=True):
+    """A mark on kube-proxy that tells who looks after it; kube_proxy.toml explains the words."""
+
+    name: str
+    label: str = ""
+    annotation: str = ""
+    manager: str = ""
+    refused: bool = False
+    generic: bool = False
+    remedy: str
+    commands: tuple[str, ...] = ()
+    source: str
+
+
+class ProxyPlatform(Table, frozen=True, kw_only=True):
+    """How a platform runs kube-proxy, and how it is told to go; kube_proxy.toml explains the words."""
+
+    platform: str
+    in_sight: bool
+    hidden_on: tuple[str, ...] = ()
+    owner: str = ""
+    can_go: bool = True
+    remedy: str = ""
+    commands: tuple[str, ...] = ()
+    later: str = ""
+    source: str
+
+
+class KubeProxyTables(Table, frozen=True, kw_only=True):
+    """kube_proxy.toml: its modes, who looks after it, how it is told to go."""
+
+    modes: ProxyModes
+    switch: ProxySwitch
+    management: ProxyManagement
+    health: ProxyHealth
+    health_field: tuple[ProxyHealthField, ...]
+    owner: tuple[ProxyOwner, ...]
+    platform: tuple[ProxyPlatform, ...]
+
+
+class PlatformRule(Table, frozen=True, kw_only=True):
+    """What eBPF mode meets on a platform at some releases."""
+
+    releases: str
+    status: Literal["fail", "warn", "note"]
+    message: str
+    remedy: str = ""
+    of_kube_proxy: bool = False
+    """Whether it is about kube-proxy, and moot where there is none."""
+    source: str
+
+
+class PlatformEntry(Table, frozen=True, kw_only=True):
+    """How a platform shows itself; platforms.toml explains the words."""
+
+    name: str
+    title: str
+    marks: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    kubelets: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    os_images: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    kubeadm_names: tuple[str, ...] = ()
+    """The names that it gives clusters in kubeadm's configuration."""
+    operator: str = ""
+    """What the operator's Installation calls it."""
+    generic: bool = False
+    """Whether others are made with it, so that it says nothing beside them."""
+    rule: tuple[PlatformRule, ...] = ()
+    source: str
+
+
+class SpecialNodes(Table, frozen=True, kw_only=True):
+    """Nodes of a platform that are not like its others; `all_status` holds where there are no others."""
+
+    platform: str
+    mark: str
+    name: str
+    status: Literal["fail", "warn", "unknown"]
+    all_status: Literal["fail", "warn", "unknown"]
+    message: str
+    remedy: str
+    source: str
+
+
+class OldKernel(Table, frozen=True, kw_only=True):
+    """A platform's default kernel that guides warn of."""
+
+    platform: str
+    kernel: str
+    build: str
+    message: str
+    remedy: str
+    source: str
+
+
+class OtherNetworks(Table, frozen=True, kw_only=True):
+    """DaemonSets of dataplanes that exclude Calico's."""
+
+    names: tuple[str, ...]
+    source: str
+
+
+class NodeLocal(Table, frozen=True, kw_only=True):
+    """An address by which each node of a platform reaches the API server through itself."""
+
+    platform: str
+    hosts: tuple[str, ...]
+    ports: tuple[int, ...]
+    propose: str = ""
+    """HOST:PORT that documentation gives for Calico; empty where none does."""
+    hidden_from_pods: str = ""
+    """The releases whose operator does not hand it to pods of the pod network, by which it is not reached."""
+    words: str
+    source: str
+
+
+class ApiName(Table, frozen=True, kw_only=True):
+    """How a platform names the API server for its nodes, beside the name for everybody: what the two begin with."""
+
+    platform: str
+    public: str
+    internal: str
+    port: int
+    source: str
+
+
+class EndpointRules(Table, frozen=True, kw_only=True):
+    """How Calico is told the API server's address."""
+
+    config_map: str
+    supported: str
+    operator_restart: str
+    operator_namespace: str
+    manifest_namespace: str
+    operator_splits_pods: str
+    splits_pods_since: str
+    operator_asks_cluster_dns: tuple[str, ...]
+    operator_sets_dns: str
+    cluster_service: str
+    cluster_names: tuple[str, ...]
+    local_names: tuple[str, ...]
+    local_platforms: dict[str, tuple[str, ...]]
+    templates: tuple[str, ...]
+    source: str
+
+
+class Bootstrap(Table, frozen=True, kw_only=True):
+    """bpfNetworkBootstrap of the Installation."""
+
+    supported: str
+    loses_address: tuple[str, ...]
+    fixed_in: str
+    source: str
+
+
+class PlatformTables(Table, frozen=True, kw_only=True):
+    """platforms.toml: how platforms show themselves, what eBPF mode meets on them, where their API server is."""
+
+    platform: tuple[PlatformEntry, ...]
+    special: tuple[SpecialNodes, ...]
+    old_kernel: OldKernel
+    other_networks: OtherNetworks
+    node_local: tuple[NodeLocal, ...]
+    api_name: tuple[ApiName, ...]
+    api_endpoint: EndpointRules
+    bootstrap: Bootstrap
+
+
 class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     """A known bug that the target release has, or (`certain` false) has at some of its patches."""
 
@@ -418,10 +736,33 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     takes_vlans: bool
     knows_l3_by_kind: bool
     drops_wireguard: bool | None
+    is_preview: bool
+    """Whether eBPF mode is a technology preview."""
+    operator_sets_felix: bool
+    felix_selectors: bool
+    vxlan_bugs: tuple[VxlanBug, ...]
+    """Those that it has, or has at some of its patches."""
     takes_l3_pattern: bool
     mtu_iface_pattern: str | None
     removes_nft_tables: bool | None
+    manages_kube_proxy: bool
+    healthz_field: str | None
+    healthz_takes_zero: bool
     network: NetworkTables
+    calico: CalicoTables
+    kube_proxy: KubeProxyTables
+    platforms: PlatformTables
+    reads_endpoint_config_map: bool
+    operator_needs_restart: bool
+    """Whether the operator has to be restarted to see a new ConfigMap with the API server's address."""
+    operator_splits_pods: bool
+    """Whether the operator gives pods of the pod network an address of their own, or none."""
+    operator_asks_cluster_dns: bool | None
+    """Whether calico-node, as the operator makes it, resolves names by cluster DNS."""
+    operator_sets_dns: bool
+    """Whether the Installation can tell calico-node by which DNS to resolve names."""
+    has_bootstrap: bool
+    bootstrap_loses_address: bool | None
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
@@ -431,6 +772,9 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     kernel: KernelTables
     node: NodeTables
     network: NetworkTables
+    calico: CalicoTables
+    kube_proxy: KubeProxyTables
+    platforms: PlatformTables
 
     def covers(self, version: CalicoVersion) -> bool:
         """Whether the tables say anything of a release."""
@@ -494,7 +838,26 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
                 (entry.regex for entry in network.mtu.pattern if version.within(entry.releases) is True), None
             ),
             removes_nft_tables=version.within(network.nft.removed),
+            manages_kube_proxy=version.within(self.kube_proxy.management.supported) is True,
+            healthz_field=next(
+                (entry.name for entry in self.kube_proxy.health_field if version.within(entry.releases)), None
+            ),
+            healthz_takes_zero=version.within(self.kube_proxy.health.takes_zero) is True,
+            is_preview=version.within(self.calico.mode.preview) is True,
+            operator_sets_felix=version.within(self.calico.operator.sets_felix) is True,
+            felix_selectors=version.within(self.calico.felix.selectors) is True,
+            vxlan_bugs=tuple(bug for bug in self.calico.vxlan_bug if version.within(bug.releases) is not False),
             network=network,
+            calico=self.calico,
+            kube_proxy=self.kube_proxy,
+            platforms=self.platforms,
+            reads_endpoint_config_map=version.within(self.platforms.api_endpoint.supported) is True,
+            operator_needs_restart=version.within(self.platforms.api_endpoint.operator_restart) is True,
+            operator_splits_pods=version.within(self.platforms.api_endpoint.operator_splits_pods) is True,
+            operator_asks_cluster_dns=_any_within(self.platforms.api_endpoint.operator_asks_cluster_dns, version),
+            operator_sets_dns=version.within(self.platforms.api_endpoint.operator_sets_dns) is True,
+            has_bootstrap=version.within(self.platforms.bootstrap.supported) is True,
+            bootstrap_loses_address=_any_within(self.platforms.bootstrap.loses_address, version),
         )
 
 

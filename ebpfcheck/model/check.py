@@ -23,11 +23,18 @@ class Rung(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     value: T
 
 
+class Share(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A fact as some of the nodes have it, and how many do."""
+
+    fact: Fact[T]
+    nodes: int
+
+
 class Need(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """A fact that a check asks for; T is what the check's function is given for it."""
 
     facts: tuple[str, ...]
-    mode: Literal["required", "settled", "optional", "first_of"]
+    mode: Literal["required", "settled", "optional", "first_of", "over_nodes"]
 
 
 def required(fact: Fact[T]) -> Need[T]:
@@ -48,6 +55,14 @@ def optional(fact: Fact[T]) -> Need[Fact[T]]:
 def first_of(*facts: Fact[T]) -> Need[Rung[T]]:
     """Ask for the first known one of several facts, best evidence first."""
     return Need(facts=tuple(_name(fact) for fact in facts), mode="first_of")
+
+
+def over_nodes(fact: Fact[T]) -> Need[tuple[Share[T], ...]]:
+    """Ask, in a check of the cluster, for a fact of its nodes such as `NodeKind.arch`: each of its states once.
+
+    A state's source is left out, so that equal values count together.
+    """
+    return Need(facts=(_name(fact),), mode="over_nodes")
 
 
 def _name(fact: Any) -> str:

@@ -63,6 +63,7 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag=
 Fact: TypeAlias = Known[T] | Absent | Unknown
 
 NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
+NOT_SURVEYED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a look at the node itself tells, not the API")
 FELIX_NOT_GIVEN = Unknown(
     reason=Reason.NOT_COLLECTED, detail="a node does not show it; --felix-config reads it from a file"
 )
@@ -189,6 +190,8 @@ class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     addresses: tuple[tuple[str, str], ...] = ()
     """Interface and address/prefix length, those of pods' interfaces and link-local ones left out."""
+    node_ips: tuple[str, ...] = ()
+    """The node's InternalIPs, as the API has them."""
 
 
 class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,8 +205,19 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     kernel_release: Fact[str] = NOT_COLLECTED
     """The running kernel's release, as `uname -r` prints it."""
     arch: Fact[str] = NOT_COLLECTED
-    """The machine architecture, as `uname -m` prints it."""
+    """The machine architecture, as `uname -m` prints it or as images name it."""
     os: Fact[OsRelease] = NOT_COLLECTED
+    operating_system: Fact[str] = NOT_COLLECTED
+    """linux or windows, as kubelet says."""
+    os_image: Fact[str] = NOT_COLLECTED
+    """What kubelet calls the system, such as "Ubuntu 22.04.4 LTS"."""
+    kubelet_version: Fact[str] = NOT_COLLECTED
+    container_runtime: Fact[str] = NOT_COLLECTED
+    """The runtime and its version, such as containerd://1.7.22."""
+    provider: Fact[str] = NOT_COLLECTED
+    """The scheme of the node's providerID, such as aws."""
+    platform_marks: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """Labels and annotations that platforms put on nodes: the keys, and KEY=VALUE where the value tells something."""
     container: Fact[str] = NOT_COLLECTED
     """The container engine in whose container process 1 runs, be that a node (kind) or not; Absent on a machine."""
     init: Fact[str] = NOT_COLLECTED
@@ -288,10 +302,10 @@ class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 Install = Literal["operator", "manifest", "none", "unknown"]
 
-
-class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the cluster."""
-
-    calico_version: Fact[str] = NOT_COLLECTED
-    install: Fact[Install] = NOT_COLLECTED
-    """How Calico is installed."""
+API_FACTS = frozenset(
+    {
+        "kernel_release", "arch", "operating_system", "os_image", "kubelet_version", "container_runtime", "provider",
+        "platform_marks", "felix",
+    }
+)  # fmt: skip
+"""The facts of a node that the API gives; all others take a look at the node itself."""

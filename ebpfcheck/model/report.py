@@ -11,6 +11,9 @@ from ebpfcheck.model.snapshot import Problem, Unseen
 
 REPORT_SCHEMA = "ebpfcheck.report/v1"
 
+Scope = Literal["api", "nodes"]
+"""What a verdict is about: what the API can tell alone, or the nodes too."""
+
 
 class Status(enum.StrEnum):
     """What a check says of its subjects."""
@@ -73,6 +76,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     observed: str = ""
     required: str = ""
     reason: Reason | None = None
+    needs_survey: bool = False
+    """Whether the finding is unknown because nobody looked at the nodes themselves."""
     evidence: tuple[Evidence, ...] = ()
     remediation: Remediation | None = None
     docs_url: str
@@ -144,13 +149,44 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, rename={"passed": "pass
     waived: int = 0
 
 
+class ApiEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """An address by which Calico might reach the API server, what it is, and whether it will do."""
+
+    host: str
+    port: int
+    sources: tuple[str, ...]
+    kind: str
+    """What the address is. Usable: name, load_balancer, node_local, address (of which no more could be told),
+    control_plane, platform_name. Not: one_of_several, node_proxy, link_local, loopback, cluster_ip, pod_network,
+    cluster_name, local_name, template, invalid."""
+    usable: bool
+    remark: str
+
+
+class Discovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cluster turned out to be; None or "" where it is not known."""
+
+    dataplane: str | None = None
+    """iptables, nftables, bpf, switching to bpf, or vpp, as configured; no proof that it runs on each node."""
+    kube_proxy: str = ""
+    kube_proxy_mode: str | None = None
+    kube_proxy_owner: str | None = None
+    api_servers: tuple[str, ...] = ()
+    api_endpoint: ApiEndpoint | None = None
+    """The address to use."""
+    api_endpoint_reason: str = ""
+    api_endpoint_candidates: tuple[ApiEndpoint, ...] = ()
+    config_map: str | None = None
+    """The manifest of the ConfigMap kubernetes-services-endpoint to apply; None where no address can be named."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The published document; see the JSON Schema that `ebpfcheck schema report` prints."""
 
     schema: str = REPORT_SCHEMA
     tool: Tool
     command: str
-    scope: Literal["api", "nodes"] = "nodes"
+    scope: Scope = "nodes"
     started_at: datetime
     finished_at: datetime
     target: ReportTarget
@@ -161,4 +197,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     selection: Selection
     summary: Summary
     findings: tuple[Finding, ...]
+    discovered: Discovered | None = None
+    """Of a cluster."""
     problems: tuple[Problem, ...] = ()

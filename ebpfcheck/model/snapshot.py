@@ -5,7 +5,8 @@ from datetime import datetime
 
 import msgspec
 
-from ebpfcheck.model.facts import ClusterFacts, NodeFacts, NodeIdentity, NodeKind, Reason, Source
+from ebpfcheck.model.cluster import ClusterFacts
+from ebpfcheck.model.facts import NodeFacts, NodeIdentity, NodeKind, Reason, Source
 
 SNAPSHOT_SCHEMA = "ebpfcheck.snapshot/v1"
 
@@ -19,10 +20,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One surveyed node; `kind` is an index into the snapshot's kinds."""
+    """One node; `kind` is an index into the snapshot's kinds."""
 
     identity: NodeIdentity
     kind: int
+    surveyed: bool = True
+    """Whether the node itself was looked at, not just what the API says of it."""
 
 
 class Unseen(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +65,13 @@ class SourceIndex:
         return tuple(self._index)
 
 
-def fold_nodes(surveyed: Iterable[NodeFacts]) -> tuple[tuple[NodeKind, ...], tuple[Node, ...]]:
+def fold_nodes(
+    facts_of_nodes: Iterable[NodeFacts], *, surveyed: bool = True
+) -> tuple[tuple[NodeKind, ...], tuple[Node, ...]]:
     """Return the distinct kinds and the nodes that refer to them."""
     kinds: dict[NodeKind, int] = {}
-    nodes = tuple(Node(identity=facts.identity, kind=kinds.setdefault(facts.kind, len(kinds))) for facts in surveyed)
+    nodes = tuple(
+        Node(identity=facts.identity, kind=kinds.setdefault(facts.kind, len(kinds)), surveyed=surveyed)
+        for facts in facts_of_nodes
+    )
     return tuple(kinds), nodes

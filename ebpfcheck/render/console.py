@@ -57,11 +57,11 @@ class Page:
         self._lines.append(f"{status} {self.paint(shown, bold=True)}{blanks}{more}")
         self._lines += [" " * LABEL_WIDTH + line for line in rest]
 
-    def labelled(self, label: str, text: str, color: str | None = None) -> None:
-        """Add a text that wraps to the right of its label."""
-        first, *rest = _wrapped(text, self._options.width - LABEL_WIDTH) or [""]
-        self._lines.append(f"{self.paint(f'{label:<{LABEL_WIDTH - 1}}', color)} {first}".rstrip())
-        self._lines += [" " * LABEL_WIDTH + line for line in rest]
+    def labelled(self, label: str, text: str, color: str | None = None, *, width: int = LABEL_WIDTH) -> None:
+        """Add a text that wraps to the right of its label, which takes `width` with the blank after it."""
+        first, *rest = _wrapped(text, self._options.width - width) or [""]
+        self._lines.append(f"{self.paint(f'{label:<{width - 1}}', color)} {first}".rstrip())
+        self._lines += [" " * width + line for line in rest]
 
     def text(self) -> str:
         """Return all lines, each with its end."""

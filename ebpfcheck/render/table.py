@@ -25,19 +25,20 @@ def render(report: Report, options: RenderOptions) -> str:
     _verdict(page, report)
     if options.verbosity >= 0:
         page.paragraph(_context(report), "bright_black")
+        _discovered(page, report)
     for problem in report.problems:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
     for node in report.coverage.unseen:
         page.paragraph(f"Not seen: {node.name}: {node.detail} ({node.reason})", "magenta")
-    folded: dict[Status, list[Finding]] = {}
+    folded: dict[str, list[Finding]] = {}
     for status in _WORST_FIRST:
         for finding in (finding for finding in report.findings if finding.status is status):
-            quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding)
+            quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
             if options.verbosity < 0:
                 if not quiet:
                     page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
             elif quiet and options.verbosity == 0:
-                folded.setdefault(status, []).append(finding)
+                folded.setdefault(_fold(finding), []).append(finding)
             else:
                 _finding(page, finding, report.coverage.nodes_total, with_evidence=options.verbosity > 0)
     _folded(page, folded)
@@ -58,7 +59,8 @@ def _verdict(page: Page, report: Report) -> None:
         + words
         + (f" by {run} of {every} checks" if run < every else "")
         + f": {report.target.name}, Calico {report.calico.version} in eBPF mode"
-        + (f" ({counts})" if counts else ""),
+        + (f" ({counts})" if counts else "")
+        + ("; the nodes themselves were not looked at (--probe none)" if _is_blind(report) else ""),
         words,
         color,
     )
@@ -67,10 +69,13 @@ def _verdict(page: Page, report: Report) -> None:
 def _context(report: Report) -> str:
     calico, coverage = report.calico, report.coverage
     parts = [f"Judged for Calico {calico.version} ({_SOURCES[calico.source]})"]
-    if calico.install != "unknown":
+    if calico.install in ("operator", "manifest"):
         parts.append(f"installed by {calico.install}")
-    if coverage.nodes_total > 1 or coverage.unseen:
-        parts.append(f"{coverage.nodes_surveyed} of {coverage.nodes_total} nodes looked at")
+    if report.target.kind == "cluster" and not coverage.nodes_total:
+        parts.append("the cluster has no nodes")
+    elif coverage.nodes_total > 1 or coverage.unseen:
+        least = "at least " if report.target.kind == "cluster" and coverage.unseen else ""
+        parts.append(f"{coverage.nodes_surveyed} of {least}{coverage.nodes_total:,} nodes looked at")
     if calico.remark:
         parts.append(calico.remark)
     text = "; ".join(parts) + "."
@@ -81,6 +86,36 @@ def _context(report: Report) -> str:
             text += f" Felix's settings are those of {report.calico.felix_settings}; kube-proxy's and the API"
             text += " address were not looked at."
     return text
+
+
+def _is_blind(report: Report) -> bool:
+    """Whether a cluster's nodes were left to the API alone."""
+    return report.target.kind == "cluster" and report.coverage.nodes_surveyed == 0
+
+
+_LEAD = 12
+"""What the words before what was found take."""
+
+
+def _discovered(page: Page, report: Report) -> None:
+    found, platform = report.discovered, report.target.platform
+    if found is None:
+        return
+    endpoint = found.api_endpoint
+    server = f"{endpoint.host}:{endpoint.port}, {found.api_endpoint_reason}" if endpoint else found.api_endpoint_reason
+    calico = {"operator": "by the operator", "manifest": "by manifests", "none": "not installed"}
+    rows = (
+        ("platform", f"{platform.name} ({'; '.join(platform.evidence[:3])})" if platform else "none that is known"),
+        ("Kubernetes", report.target.server_version or ""),
+        ("Calico", calico.get(report.calico.install, "how it is installed is not known")),
+        ("dataplane", f"{found.dataplane}, as configured" if found.dataplane else "not known"),
+        ("kube-proxy", found.kube_proxy or "not known"),
+        ("API server", server),
+    )
+    page.line()
+    for label, text in rows:
+        if text:
+            page.labelled(f"{label:>{_LEAD - 2}}", text, "bright_black", width=_LEAD)
 
 
 def _label(finding: Finding, text: str) -> tuple[str, str, str]:
@@ -136,11 +171,19 @@ def _cannot_matter(finding: Finding) -> bool:
     return finding.status is Status.UNKNOWN and finding.severity is Severity.NOTE
 
 
-def _folded(page: Page, folded: dict[Status, list[Finding]]) -> None:
+def _fold(finding: Finding) -> str:
+    """Return what findings that are told of in one line have in common."""
+    if finding.needs_survey and not _cannot_matter(finding):
+        return " that only a look at the nodes tells (`ebpfcheck node` on one of each kind)"
+    return " (which cannot matter)" if finding.status is Status.UNKNOWN else finding.status.value
+
+
+def _folded(page: Page, folded: dict[str, list[Finding]]) -> None:
     if folded:
         page.line()
-    for status, findings in folded.items():
+    for what, findings in folded.items():
+        status = findings[0].status
         notes = sum(finding.note for finding in findings)
-        extra = f" ({notes} with a note)" if notes else " (which cannot matter)" if status is Status.UNKNOWN else ""
+        extra = f" ({notes} with a note)" if notes else what if status is Status.UNKNOWN else ""
         ids = ", ".join(dict.fromkeys(finding.id for finding in findings))
         page.labelled(STATUS_WORDS[status], f"{len(findings)}{extra}, shown by -v: {ids}", STATUS_COLORS[status])

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from ebpfcheck.checks import BUILTIN
+from ebpfcheck.engine import judge
 from ebpfcheck.knowledge.load import load_knowledge
-from ebpfcheck.model.codec import schema_of
-from ebpfcheck.model.facts import NodeKind
+from ebpfcheck.model.codec import decode_snapshot, schema_of
+from ebpfcheck.model.facts import Install, NodeKind
 from ebpfcheck.model.report import Severity, Status
 from tests.acceptance.command import run
-from tests.builders import ROOT, facts, judged
+from tests.builders import ROOT, facts, judged, judged_cluster, snapshot
+from tests.stories import CLUSTERS
 
 PAGES = ROOT / "docs" / "checks"
 HEADINGS = [
@@ -110,18 +112,25 @@ def test_no_version_of_calico_or_of_a_kernel_hides_in_the_checks() -> None:
 
 
 def test_no_check_fails_at_a_release_where_it_says_it_cannot() -> None:
-    empty = NodeKind()
-    for version in [str(minor) for minor in load_knowledge().minors()]:
-        for check in BUILTIN:
-            for kind in (facts().kind, empty):
-                finding = judged(check, kind, version)
+    looks = [snapshot(facts().kind), snapshot(NodeKind())]
+    looks += [decode_snapshot((ROOT / "fixtures/snapshots" / name / "snapshot.json").read_bytes()) for name in CLUSTERS]
+    for minor in load_knowledge().minors():
+        for look in looks:
+            checks = [check for check in BUILTIN if look.cluster or check.scope == "node"]
+            for finding in judge(look, checks, load_knowledge().at(minor), "unknown"):
+                assert "The check itself failed" not in finding.message, finding.message
                 assert finding.status is not Status.FAIL or finding.severity is Severity.BLOCKER
 
 
-def test_nothing_known_means_nothing_passes_and_nothing_fails() -> None:
-    for version in [str(minor) for minor in load_knowledge().minors()]:
+@pytest.mark.parametrize("install", ["operator", "manifest", "none", "unknown"])
+def test_nothing_known_means_nothing_passes_and_nothing_fails(install: Install) -> None:
+    for minor in load_knowledge().minors():
         for check in BUILTIN:
-            assert judged(check, NodeKind(), version).status in (Status.UNKNOWN, Status.NOT_APPLICABLE), check.id
+            if check.scope == "cluster":
+                finding = judged_cluster(check, version=str(minor), install=install)
+            else:
+                finding = judged(check, NodeKind(), str(minor), install)
+            assert finding.status in (Status.UNKNOWN, Status.NOT_APPLICABLE), (check.id, minor)
 
 
 def test_the_readme_shows_both_commands_and_lists_every_exit_code() -> None:

@@ -19,7 +19,8 @@ from ebpfcheck.model.check import (
     unknown,
     warn,
 )
-from ebpfcheck.model.facts import Absent, ClusterFacts, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.cluster import ClusterFacts
+from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Coverage, Remediation, Severity, Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot, Unseen
 from tests.builders import kind, known, release, snapshot

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.errors import CannotRunError
-from ebpfcheck.model.facts import Absent, Known, NodeKind, OsRelease, Reason, SourceKind, Unknown
+from ebpfcheck.model.facts import API_FACTS, Absent, Known, NodeKind, OsRelease, Reason, SourceKind, Unknown
 from ebpfcheck.model.snapshot import SourceIndex
 from tests.builders import HEALTHY, MOUNTINFO, NONCE, Part, document, facts
 
 # What FelixConfiguration sets is no survey's to tell.
-FACTS = tuple(name for name in NodeKind.__struct_fields__ if name != "felix")
+FACTS = tuple(
+    name for name in NodeKind.__struct_fields__ if name not in API_FACTS or name in ("kernel_release", "arch")
+)
 
 
 def value(fact: object) -> object:

@@ -1,0 +1,276 @@
+"""The platform of a cluster: which it is, what shows it, and what eBPF mode meets there."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+from ebpfcheck.knowledge.types import PlatformEntry, SpecialNodes
+from ebpfcheck.model.check import (
+    Given,
+    Need,
+    Outcome,
+    Share,
+    check,
+    fail,
+    optional,
+    over_nodes,
+    passed,
+    unknown,
+    unseen,
+    warn,
+)
+from ebpfcheck.model.cluster import ClusterFacts
+from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.report import Remediation, Severity, Status
+from ebpfcheck.model.text import excerpt
+
+T = TypeVar("T")
+
+_MARKS = over_nodes(NodeKind.platform_marks)
+_PROVIDERS = over_nodes(NodeKind.provider)
+_KUBELETS = over_nodes(NodeKind.kubelet_version)
+_OS_IMAGES = over_nodes(NodeKind.os_image)
+_KERNELS = over_nodes(NodeKind.kernel_release)
+_SERVER = optional(ClusterFacts.server_version)
+_GROUPS = optional(ClusterFacts.api_groups)
+_KUBEADM = optional(ClusterFacts.kubeadm)
+_INSTALLATION = optional(ClusterFacts.installation)
+_NODE_COUNT = optional(ClusterFacts.node_count)
+_KUBE_PROXY = optional(ClusterFacts.kube_proxy)
+_OTHER_NETWORKS = optional(ClusterFacts.other_networks)
+_CALICO_NODE = optional(ClusterFacts.calico_node)
+PLATFORM_NEEDS = (_MARKS, _PROVIDERS, _KUBELETS, _OS_IMAGES, _SERVER, _GROUPS, _KUBEADM, _INSTALLATION)
+
+_WORST_FIRST = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.PASS)
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """A platform that was recognised, and what shows it."""
+
+    entry: PlatformEntry
+    title: str
+    """Its name for people, with kinds of nodes that stand out."""
+    evidence: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    """The titles of others that it shows marks of."""
+
+
+def platform_of(given: Given) -> Platform | None:
+    """Return the platform, the most telling one where marks of several are seen; asks for PLATFORM_NEEDS."""
+    found = [
+        (entry, signs, hints)
+        for entry in given.release.platforms.platform
+        if (signs := tuple(dict.fromkeys(_signs(given, entry)))) + (hints := tuple(_hints(given, entry)))
+    ]
+    if not found:
+        return None
+    # API groups and the Installation's word may be of something that was installed or written by mistake.
+    found.sort(key=lambda one: not one[1])
+    entry, signs, hints = found[0]
+    kinds = [special.name for special in given.release.platforms.special if _special_nodes(given, entry, special)]
+    return Platform(
+        entry=entry,
+        title=entry.title + (f" with {' and '.join(kinds)} nodes" if kinds else ""),
+        evidence=(*signs, *hints),
+        also=tuple(other.title for other, _, _ in found[1:] if not other.generic),
+    )
+
+
+def _signs(given: Given, entry: PlatformEntry) -> Iterator[str]:
+    """Tell what nodes, the API server and kubeadm show of a platform."""
+    # Told by what, not on how many nodes: the evidence stays the same while the cluster grows.
+    marks = sorted({mark for share in given[_MARKS] for mark in _known(share) or ()})
+    yield from (f"nodes carry {excerpt(mark, 80)}" for mark in marks if mark.startswith(entry.marks))
+    yield from (f"providerID {text}://" for text in _texts(given, _PROVIDERS) if text in entry.providers)
+    for text in _texts(given, _KUBELETS):
+        if any(part in text for part in entry.kubelets):
+            yield f"kubelet {excerpt(text, 60)}"
+    yield from (f"system {excerpt(text, 60)}" for text in _texts(given, _OS_IMAGES) if text.startswith(entry.os_images))
+    server, kubeadm = given[_SERVER], given[_KUBEADM]
+    if isinstance(server, Known) and any(part in server.value for part in entry.servers):
+        yield f"API server {excerpt(server.value, 60)}"
+    if isinstance(kubeadm, Known) and kubeadm.value.cluster_name in entry.kubeadm_names:
+        yield f"kubeadm's configuration names the cluster {excerpt(kubeadm.value.cluster_name, 60)}"
+
+
+def _hints(given: Given, entry: PlatformEntry) -> Iterator[str]:
+    """Tell what else speaks for a platform."""
+    groups, installation = given[_GROUPS], given[_INSTALLATION]
+    if isinstance(groups, Known):
+        yield from (f"API group {group}" for group in entry.groups if group in groups.value)
+    if isinstance(installation, Known) and entry.operator and installation.value.kubernetes_provider == entry.operator:
+        yield f"the Installation's kubernetesProvider is {entry.operator}"
+
+
+def _texts(given: Given, need: Need[tuple[Share[str], ...]]) -> list[str]:
+    return sorted({text for share in given[need] if (text := _known(share))})
+
+
+def _known(share: Share[T]) -> T | None:
+    return share.fact.value if isinstance(share.fact, Known) else None
+
+
+def _special_nodes(given: Given, entry: PlatformEntry, special: SpecialNodes) -> int:
+    """Return how many nodes are of a special kind."""
+    if special.platform != entry.name:
+        return 0
+    return sum(share.nodes for share in given[_MARKS] if special.mark in (_known(share) or ()))
+
+
+@check(
+    id="cluster.platform",
+    title="Platform",
+    category="cluster",
+    scope="cluster",
+    severity=Severity.BLOCKER,
+    needs=(*PLATFORM_NEEDS, _KERNELS, _NODE_COUNT, _KUBE_PROXY, _OTHER_NETWORKS, _CALICO_NODE),
+)
+def cluster_platform(given: Given) -> Outcome:
+    """Whether the platform lets eBPF mode be."""
+    platform = platform_of(given)
+    outcomes = [_not_recognised(given)] if platform is None else list(_of_platform(given, platform))
+    other = _other_network(given)
+    if other is not None:
+        outcomes.append(other)
+    return next(one for status in _WORST_FIRST for one in outcomes if one.status is status)
+
+
+def _not_recognised(given: Given) -> Outcome:
+    shares, count = given[_MARKS], given[_NODE_COUNT]
+    if isinstance(count, Known) and not count.value:
+        return unknown(
+            "no-nodes",
+            "Which platform this is cannot be told, as it has no nodes yet.",
+            reason=Reason.NOT_COLLECTED,
+        )
+    if not shares or any(not isinstance(share.fact, Known) for share in shares):
+        return unknown(
+            "nodes-unseen",
+            "Which platform this is could not be told, as its nodes could not be looked at.",
+            reason=count.reason if isinstance(count, Unknown) else Reason.NOT_COLLECTED,
+            remediation=Remediation(text="Grant what `ebpfcheck rbac` prints."),
+        )
+    return passed(
+        "not-recognised",
+        "This is no platform that is known here: it is judged by what holds for all.",
+        note=True,
+    )
+
+
+def _of_platform(given: Given, platform: Platform) -> Iterator[Outcome]:
+    """Say all that there is to say of a platform; the last word is a pass."""
+    observed = "; ".join(platform.evidence[:4])
+    note: str | None = None
+    rule = _of_rules(given, platform, observed)
+    if isinstance(rule, Outcome):
+        yield rule
+    else:
+        note = rule
+    yield from _of_special(given, platform, observed)
+    yield from _old_kernel(given, platform, observed)
+    others = f", with marks of {' and '.join(platform.also)}" if platform.also else ""
+    yield passed(
+        platform.entry.name,
+        f"The cluster is {platform.title}{others}"
+        + ("; nothing of it stands in the way of eBPF mode." if note is None else f": {note}."),
+        observed=observed,
+        note=note is not None,
+    )
+
+
+def _of_rules(given: Given, platform: Platform, observed: str) -> Outcome | str | None:
+    """Return what the tables say of a platform at this release: an outcome, a note, or nothing."""
+    calico, entry = given.release.version, platform.entry
+    is_gone = isinstance(given[_KUBE_PROXY], Absent)
+    for rule in entry.rule:
+        holds = calico.within(rule.releases)
+        if holds is False or (rule.of_kube_proxy and is_gone):
+            continue
+        if holds is None:
+            return unknown(
+                f"{entry.name}-patch",
+                f"On {platform.title} the patch of Calico {calico} decides: with some of them, {rule.message}.",
+                reason=Reason.NOT_COLLECTED,
+                observed=observed,
+                remediation=Remediation(text="Say which patch it is with --calico-version."),
+            )
+        if rule.status == "note":
+            return rule.message
+        say = fail if rule.status == "fail" else warn
+        return say(
+            f"{entry.name}-{rule.status}",
+            f"The cluster is {platform.title}: with Calico {calico}, {rule.message}.",
+            observed=observed,
+            remediation=Remediation(text=rule.remedy),
+        )
+    return None
+
+
+def _of_special(given: Given, platform: Platform, observed: str) -> Iterator[Outcome]:
+    total, count = sum(share.nodes for share in given[_MARKS]), given[_NODE_COUNT]
+    for special in given.release.platforms.special:
+        nodes = _special_nodes(given, platform.entry, special)
+        if not nodes:
+            continue
+        # Of a list that was cut nobody knows whether the rest is of that kind too.
+        are_all = nodes == total and isinstance(count, Known)
+        status = special.all_status if are_all else special.status
+        message = f"{nodes} of {total} nodes are {platform.entry.title} {special.name} nodes: {special.message}."
+        fix = Remediation(text=special.remedy)
+        if status == "unknown":
+            yield unknown(special.name, message, reason=Reason.UNSUPPORTED, observed=observed, remediation=fix)
+        else:
+            say = fail if status == "fail" else warn
+            yield say(special.name, message, observed=observed, remediation=fix)
+
+
+def _old_kernel(given: Given, platform: Platform, observed: str) -> Iterator[Outcome]:
+    old, shares = given.release.platforms.old_kernel, given[_KERNELS]
+    if platform.entry.name != old.platform:
+        return
+    found = [
+        (kernel, share.nodes)
+        for share in shares
+        if (kernel := _known(share) or "").startswith(old.kernel) and old.build in kernel
+    ]
+    if found:
+        yield warn(
+            "old-default-kernel",
+            f"{sum(nodes for _, nodes in found)} of {sum(share.nodes for share in shares)} nodes run kernel "
+            f"{excerpt(found[0][0], 60)}: {old.message}.",
+            observed=observed,
+            required="a newer kernel",
+            remediation=Remediation(text=old.remedy, disruptive=True),
+        )
+
+
+def _other_network(given: Given) -> Outcome | None:
+    """Return what is to be said where the dataplane is another's, or might be."""
+    networks, node = given[_OTHER_NETWORKS], given[_CALICO_NODE]
+    if isinstance(networks, Unknown):
+        return unseen("networks-unseen", "Whether another dataplane runs the network could not be told", networks)
+    names = given.release.platforms.other_networks.names
+    listed = networks.value if isinstance(networks, Known) else ()
+    found = [network for network in listed if network.rpartition("/")[2] in names]
+    if not found:
+        return None
+    shown = excerpt(", ".join(found), 120)
+    if isinstance(node, Unknown):
+        return unseen("calico-unseen", f"{shown} runs; whether Calico does could not be told", node, observed=shown)
+    if isinstance(node, Absent):
+        return fail(
+            "other-network",
+            f"The cluster's network is run by {shown}, and Calico is not installed: its eBPF mode has nothing to take "
+            "over.",
+            observed=shown,
+            required="calico-node, and no other dataplane",
+            remediation=Remediation(text="Move to Calico as the cluster's network first, if that is what you want."),
+        )
+    return warn(
+        "two-networks",
+        f"{shown} runs beside Calico: two dataplanes on one node take packets from each other.",
+        observed=shown,
+        required="calico-node, and no other dataplane",
+        remediation=Remediation(text="Find out which of the two the pods use, and remove the other.", disruptive=True),
+    )

@@ -1,0 +1,166 @@
+"""Nodes as the API shows them: facts that many share, made once for all nodes alike."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from ipaddress import ip_interface
+
+import msgspec
+
+from ebpfcheck.collect import wire
+from ebpfcheck.model.facts import (
+    API_FACTS,
+    NOT_SURVEYED,
+    Absent,
+    Fact,
+    FelixSettings,
+    Known,
+    NodeIdentity,
+    NodeKind,
+)
+from ebpfcheck.model.snapshot import Node
+
+_SUBNETS_KEPT = 64
+_MARKS_KEPT = 60
+_ADDRESS = "projectcalico.org/IPv4Address"
+
+# Who puts labels and annotations on nodes that tell the platform: what their keys begin with. The values stay out, as
+# they differ from node to node, but for those that tell something themselves.
+_MARKS = re.compile(
+    r"""(?:
+      (?:[\w.-]+\.)?eks\.amazonaws\.com/ | alpha\.eksctl\.io/ | kubernetes\.azure\.com/ | cloud\.google\.com/gke |
+      kops\.k8s\.io/ | k3s\.io/ | etcd\.k3s\.cattle\.io/ | (?:etcd\.)?rke2\.(?:cattle\.)?io/ | rke\.cattle\.io/ |
+      node\.openshift\.io/ | machineconfiguration\.openshift\.io/ | machine\.openshift\.io/ |
+      (?:[\w-]+\.)?talos\.dev/ | microk8s\.io/ | node\.kubernetes\.io/microk8s | doks\.digitalocean\.com/ |
+      lke\.linode\.com/ | oci\.oraclecloud\.com/ | ibm-cloud\.kubernetes\.io/ | minikube\.k8s\.io/ | com\.docker\.ucp |
+      run\.tanzu\.vmware\.com/ | harvesterhci\.io/ | kubeadm\.alpha\.kubernetes\.io/
+    )""",
+    re.VERBOSE,
+)
+_TELLING = {
+    "eks.amazonaws.com/compute-type": None,
+    "kubernetes.azure.com/managed": None,
+    "node.openshift.io/os_id": None,
+    "node.kubernetes.io/instance-type": ("k3s", "rke2"),
+    "beta.kubernetes.io/instance-type": ("k3s", "rke2"),
+    "type": ("virtual-kubelet",),
+}
+
+
+class Alike(msgspec.Struct, frozen=True, kw_only=True):
+    """What nodes of one kind have in common."""
+
+    info: wire.NodeInfo
+    provider: str
+    marks: tuple[str, ...]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One node, with the index of what it has in common with others."""
+
+    identity: NodeIdentity
+    alike: int
+    subnet: str | None = None
+    """That of the address which calico-node found for it."""
+
+
+class NodeReader:
+    """Turns nodes into rows and remembers each distinct set of what they have in common once."""
+
+    def __init__(self) -> None:
+        self._alike: dict[Alike, int] = {}
+
+    def row(self, node: wire.Node) -> Row:
+        """Return the row of a node."""
+        status, metadata = node.status or wire.NodeStatus(), node.metadata
+        provider_id = (node.spec.provider_id if node.spec else None) or ""
+        alike = Alike(
+            info=status.node_info or wire.NodeInfo(),
+            provider=_scheme(provider_id),
+            marks=tuple(_marks(metadata.labels or {}, metadata.annotations or {})),
+        )
+        ips = tuple(address.address for address in status.addresses or () if address.type == "InternalIP")
+        return Row(
+            identity=NodeIdentity(name=metadata.name, node_ips=ips),
+            alike=self._alike.setdefault(alike, len(self._alike)),
+            subnet=_subnet((metadata.annotations or {}).get(_ADDRESS)),
+        )
+
+    def fold(
+        self, rows: Iterable[Row], felix: Fact[FelixSettings], felix_of: dict[str, FelixSettings], source: int
+    ) -> tuple[tuple[NodeKind, ...], tuple[Node, ...]]:
+        """Return the kinds of the nodes and the nodes; `felix_of` holds the settings of nodes that have their own."""
+        # A list that was not read in time may still grow.
+        rows = tuple(rows)
+        distinct = tuple(self._alike)
+        kinds: dict[NodeKind, int] = {}
+        known: dict[tuple[int, FelixSettings | None], int] = {}
+        nodes: list[Node] = []
+        for row in rows:
+            own = felix_of.get(row.identity.name)
+            key = (row.alike, own)
+            if key not in known:
+                settings = felix if own is None else Known(value=own, source=felix.source or 0)
+                kind = _kind(distinct[row.alike], settings, source)
+                known[key] = kinds.setdefault(kind, len(kinds))
+            nodes.append(Node(identity=row.identity, kind=known[key], surveyed=False))
+        return tuple(kinds), tuple(nodes)
+
+
+def _kind(alike: Alike, felix: Fact[FelixSettings], source: int) -> NodeKind:
+    def text(value: str) -> Fact[str]:
+        return Known(value=value, source=source) if value else Absent(source=source)
+
+    info = alike.info
+    unseen = {name: NOT_SURVEYED for name in NodeKind.__struct_fields__ if name not in API_FACTS}
+    return NodeKind(
+        **unseen,
+        kernel_release=text(info.kernel_version),
+        arch=text(info.architecture),
+        operating_system=text(info.operating_system),
+        os_image=text(info.os_image),
+        kubelet_version=text(info.kubelet_version),
+        container_runtime=text(info.container_runtime_version),
+        provider=text(alike.provider),
+        platform_marks=Known(value=alike.marks, source=source),
+        felix=felix,
+    )
+
+
+def subnets(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Return the distinct subnets of the nodes' addresses, up to a few dozen; ValueError if a node carries none."""
+    found = Counter(row.subnet for row in rows)
+    if found[None]:
+        raise ValueError(f"{found[None]} nodes carry no address of calico-node's")
+    return tuple(sorted(subnet for subnet in found if subnet is not None)[:_SUBNETS_KEPT])
+
+
+def _subnet(address: str | None) -> str | None:
+    try:
+        return str(ip_interface(address).network) if address is not None else None
+    except ValueError:
+        return None
+
+
+def _scheme(provider_id: str) -> str:
+    scheme, sign, _ = provider_id.partition("://")
+    if sign:
+        return scheme[:40]
+    # Oracle's has no scheme: ocid1.instance.oc1...
+    return provider_id.partition(".")[0][:40]
+
+
+@lru_cache(maxsize=4096)
+def _is_mark(key: str) -> bool:
+    return _MARKS.match(key) is not None
+
+
+def _marks(labels: dict[str, str], annotations: dict[str, str]) -> Iterator[str]:
+    found = {key for key in (*labels, *annotations) if _is_mark(key)}
+    for key, values in _TELLING.items():
+        value = labels.get(key)
+        if value is not None and (values is None or value in values):
+            found.discard(key)
+            found.add(f"{key}={value[:60]}")
+    return iter(sorted(found)[:_MARKS_KEPT])
