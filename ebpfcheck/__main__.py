@@ -1,6 +1,7 @@
 """Where the program starts: the fast path for --version, and Ctrl-C while modules are loaded."""
 
 import gc
+import os
 import sys
 
 
@@ -13,10 +14,26 @@ def main() -> int:
             return 0
         from ebpfcheck.cli import run
 
-        return run(sys.argv[1:])
+        code = run(sys.argv[1:])
     except KeyboardInterrupt:
         sys.stderr.write("ebpfcheck: interrupted\n")
-        return 130
+        code = 130
+    _leave_threads(code)
+    return code
+
+
+def _leave_threads(code: int) -> None:
+    """End the process at once where threads still wait for an answer, which must not hold up or upset its end."""
+    threading = sys.modules.get("threading")
+    if threading is None or threading.active_count() == 1:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, AttributeError, ValueError):
+            # Full or closed: that was told of when it was written to.
+            continue
+    os._exit(code)
 
 
 def _print_version() -> bool:

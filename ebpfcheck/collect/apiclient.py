@@ -27,7 +27,7 @@ from urllib3.exceptions import (
 )
 
 from ebpfcheck import __version__
-from ebpfcheck.collect.login import Access
+from ebpfcheck.collect.access import Access
 from ebpfcheck.errors import CannotRunError, EbpfcheckError
 from ebpfcheck.model.facts import Reason
 from ebpfcheck.model.text import excerpt

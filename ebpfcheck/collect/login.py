@@ -7,36 +7,16 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Self
-
-import msgspec
+from typing import TYPE_CHECKING, Self
 
 from ebpfcheck.collect.process import end_tree
-from ebpfcheck.errors import CannotRunError, UsageError
-from ebpfcheck.model.text import excerpt
+
+if TYPE_CHECKING:
+    from ebpfcheck.collect.access import Access
 
 
-class Access(msgspec.Struct, frozen=True, kw_only=True, tag="access"):
-    """Where the API server is and with what to speak to it; certificates and the key are PEM texts."""
-
-    server: str
-    context: str | None = None
-    cluster: str | None = None
-    authorization: str | None = None
-    """The value of the Authorization header."""
-    ca: str | None = None
-    client_certificate: str | None = None
-    client_key: str | None = None
-    verify: bool = True
-    tls_server_name: str | None = None
-    proxy: str | None = None
-
-
-class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
-    """Why there is no access; `is_usage` where the kubeconfig or the context is wrong."""
-
-    words: str
-    is_usage: bool = False
+# How long a process that has answered may take to be gone, in seconds.
+_FAREWELL = 2.0
 
 
 class Login:
@@ -61,8 +41,15 @@ class Login:
             if self._loading is not None:
                 self._loading.end()
 
-    def access(self) -> Access:
+    def access(self) -> "Access":
         """Return what was loaded; UsageError for a wrong kubeconfig or context, CannotRunError where it gives none."""
+        # Imported here, while the process is at work: it starts that much earlier.
+        import msgspec
+
+        from ebpfcheck.collect.access import Access, Refusal
+        from ebpfcheck.errors import CannotRunError, UsageError
+        from ebpfcheck.model.text import excerpt
+
         loading = self._loading
         if loading is None:
             raise CannotRunError("the kubeconfig is no longer being loaded")
@@ -84,7 +71,7 @@ class Login:
             raise (UsageError if answer.is_usage else CannotRunError)(excerpt(answer.words, 400))
         return answer
 
-    def again(self) -> Access:
+    def again(self) -> "Access":
         """Load it once more, for credentials that have expired; errors as with `access`."""
         with self._lock:
             # The `with` block may be left while a thread still asks for this.
@@ -96,6 +83,7 @@ class _Loading:
     """A process that loads a kubeconfig."""
 
     def __init__(self, arguments: tuple[str, str]) -> None:
+        self._is_read = False
         out, child_end = os.pipe()
         self._out = os.fdopen(out, "rb", buffering=0)
         try:
@@ -124,12 +112,15 @@ class _Loading:
             while selector.select(max(0.0, deadline - time.monotonic())):
                 chunk = self._out.read(65536)
                 if not chunk:
+                    self._is_read = True
                     return b"".join(chunks)
                 chunks.append(chunk)
         return None
 
     def end(self) -> None:
-        """End it and what it has started, if they still run."""
-        if self._process.poll() is None:
+        """End it and what it has started, unless it is about to end by itself, having said all it had to."""
+        try:
+            self._process.wait(timeout=_FAREWELL if self._is_read else 0)
+        except subprocess.TimeoutExpired:
             end_tree(self._process)
-        self._process.wait()
+            self._process.wait()

@@ -4,10 +4,12 @@ Run as `python -P -m ebpfcheck.collect.login_child FD [KUBECONFIG [CONTEXT]]`, i
 """
 
 import contextlib
+import gc
 import logging
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,20 +17,26 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from ebpfcheck.collect.login import Access, Refusal
+from ebpfcheck.collect.access import Access, Refusal
 
 
 def main() -> None:
     """Load what the arguments name, and write the answer to the file descriptor that they name."""
     descriptor, kubeconfig, context = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    # It is over before garbage counts, and looking for it takes a tenth of what loading the client does.
+    gc.disable()
     # Ctrl-C goes to all processes of a terminal; this one has nothing to say of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.stderr.isatty():
         # The client lets an exec plugin talk to the user only where it takes stdout for a terminal.
         sys.stdout = sys.stderr
-    answer = _answer(kubeconfig or None, context or None)
+    # The client writes keys and certificates that stand in the kubeconfig to files, which must not outlive this.
+    with tempfile.TemporaryDirectory(prefix="ebpfcheck-") as folder:
+        answer = _answer(kubeconfig or None, context or None, folder)
     with os.fdopen(descriptor, "wb") as out:
         out.write(msgspec.json.encode(answer))
+    # Taking the client down again takes longer than what is left to do.
+    os._exit(0)
 
 
 class _Heard(logging.Handler):
@@ -42,7 +50,7 @@ class _Heard(logging.Handler):
         self.words = record.getMessage()
 
 
-def _answer(kubeconfig: str | None, context: str | None) -> Access | Refusal:
+def _answer(kubeconfig: str | None, context: str | None, folder: str) -> Access | Refusal:
     heard = _Heard()
     logging.getLogger().addHandler(heard)
     from kubernetes import client, config
@@ -58,7 +66,9 @@ def _answer(kubeconfig: str | None, context: str | None) -> Access | Refusal:
             config.load_incluster_config(client_configuration=configuration)
             return _access(configuration, None, None)
         context = context or _current_context(place)
-        config.load_kube_config(config_file=place, context=context, client_configuration=configuration)
+        config.load_kube_config(
+            config_file=place, context=context, client_configuration=configuration, temp_file_path=folder
+        )
         contexts, current = config.list_kube_config_contexts(place)
         chosen = next((one for one in contexts if one["name"] == context), current)
         access = _access(configuration, chosen["name"], chosen["context"].get("cluster"))

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from ebpfcheck.collect import login_child
-from ebpfcheck.collect.login import Access, Refusal
+from ebpfcheck.collect.access import Access, Refusal
 from tests.acceptance.clusters import Outcome, base, look, nodes, start
 from tests.fakeapi import ALWAYS, TOKEN, FakeApi, Fault, Story, forward_proxy, write_kubeconfig
 from tests.fakeapi.kubeconfig import EXEC_API
@@ -51,9 +52,14 @@ def is_reached(outcome: Outcome, nodes: int = 3) -> None:
 # The kubeconfig
 
 
+def loaded(kubeconfig: str | None, context: str | None) -> Access | Refusal:
+    with tempfile.TemporaryDirectory() as folder:
+        return login_child._answer(kubeconfig, context, folder)
+
+
 def refusal(kubeconfig: Path | str | None, context: str | None = None) -> Refusal:
     """What the process that loads a kubeconfig answers, without a process."""
-    answer = login_child._answer(None if kubeconfig is None else str(kubeconfig), context)
+    answer = loaded(None if kubeconfig is None else str(kubeconfig), context)
     assert isinstance(answer, Refusal)
     return answer
 
@@ -282,6 +288,15 @@ def test_being_told_to_stop_is_130_at_once(tmp_path: Path, api: FakeApi, number:
     assert (process.returncode, out, err) == (130, "", "ebpfcheck: interrupted\n")
     assert time.monotonic() - sent < SLACK
     assert where != "plugin" or are_gone(await_pids(pids))
+
+
+def test_keys_of_the_kubeconfig_are_left_nowhere(tmp_path: Path, api: FakeApi) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    path = write_kubeconfig(tmp_path / "config", api, auth="cert")
+    outcome = look(path, api=api, TMPDIR=str(folder))
+    assert outcome.code in (1, 3), outcome.stderr
+    assert list(folder.iterdir()) == []
 
 
 COUNTING = """
@@ -525,7 +540,7 @@ def test_a_service_account_is_used_where_there_is_no_kubeconfig(
         loader(str(tmp_path / "token"), str(tmp_path / "ca"), try_refresh_token).load_and_set(client_configuration)
 
     monkeypatch.setattr("kubernetes.config.load_incluster_config", load)
-    answer = login_child._answer(None, None)
+    answer = loaded(None, None)
     assert isinstance(answer, Access)
     assert (answer.server, answer.context) == (api.url, None)
     assert answer.authorization is not None
@@ -533,11 +548,9 @@ def test_a_service_account_is_used_where_there_is_no_kubeconfig(
     assert answer.ca == api.ca_pem.decode()
 
     (tmp_path / "token").write_text("")
-    assert login_child._answer(None, None) == Refusal(
-        words="the service account: Token file exists but empty.", is_usage=True
-    )
+    assert loaded(None, None) == Refusal(words="the service account: Token file exists but empty.", is_usage=True)
     # A kubeconfig or a context that was asked for is never silently replaced by it.
     for given in ((str(tmp_path / "gone"), None), (None, "prod")):
-        refusal = login_child._answer(*given)
+        refusal = loaded(*given)
         assert isinstance(refusal, Refusal)
         assert "there is no kubeconfig" in refusal.words
