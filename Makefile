@@ -29,7 +29,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python tests/bench.py
+	$(BIN)/python -m tests.bench
 
 schema: $(STAMP)
 	for name in report snapshot kernel; do $(BIN)/ebpfcheck schema $$name > ebpfcheck/schema/$$name.json; done

@@ -329,10 +329,12 @@ def cluster(
         # Loaded while the kubeconfig is, which takes about as long.
         from ebpfcheck.app import Judge
         from ebpfcheck.collect.cluster import Listener, snapshot_of_cluster
-        from ebpfcheck.render import RENDERERS
+        from ebpfcheck.render import RENDERERS, renderer
 
         judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
         outputs = _outputs(format, RENDERERS, save)
+        for name, _ in outputs:
+            renderer(name)
         snapshot = snapshot_of_cluster(login, deadline, Listener(progress=progress.show, notice=progress.note))
     if redact:
         from ebpfcheck.collect.redaction import redacted

@@ -1,11 +1,13 @@
 """What a cluster turned out to be, for the head of the report: no judgement, and no word of what was not seen."""
 
+import msgspec
+
 from ebpfcheck.checks.endpoints import ENDPOINT_NEEDS, WHERE_NEEDS, find_endpoints, manifest, namespace_of
-from ebpfcheck.checks.kube_proxy import DESCRIBED_NEEDS, described
+from ebpfcheck.checks.kube_proxy_state import PROXY, PROXY_NEEDS, mode_of, proxy_of
 from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
 from ebpfcheck.model.check import Given, optional, over_nodes
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Known, NodeKind
+from ebpfcheck.model.facts import Known, NodeKind, Unknown
 from ebpfcheck.model.report import Discovered, Platform
 from ebpfcheck.model.text import excerpt
 
@@ -13,7 +15,7 @@ _INSTALLATION = optional(ClusterFacts.installation)
 _SERVERS = optional(ClusterFacts.api_endpoints)
 _FELIX = over_nodes(NodeKind.felix)
 DISCOVERY_NEEDS = (
-    *PLATFORM_NEEDS, *ENDPOINT_NEEDS, *WHERE_NEEDS, *DESCRIBED_NEEDS, _INSTALLATION, _SERVERS, _FELIX,
+    *PLATFORM_NEEDS, *ENDPOINT_NEEDS, *WHERE_NEEDS, *PROXY_NEEDS, _INSTALLATION, _SERVERS, _FELIX,
 )  # fmt: skip
 
 
@@ -26,7 +28,7 @@ def discovered_platform(given: Given) -> Platform | None:
 def discover(given: Given) -> Discovered:
     """Return what the report says of a cluster beside the findings; asks for DISCOVERY_NEEDS."""
     found = find_endpoints(given)
-    servers, proxy = given[_SERVERS], described(given)
+    servers, proxy = given[_SERVERS], _kube_proxy(given)
     namespace = namespace_of(given)
     return Discovered(
         dataplane=_dataplane(given),
@@ -53,3 +55,29 @@ def _dataplane(given: Given) -> str | None:
     if asked == "BPF":
         return "switching to bpf" if settings else None
     return "iptables" if asked or on == {False} else None
+
+
+class _KubeProxy(msgspec.Struct, frozen=True, kw_only=True):
+    """kube-proxy for the head of a report; None where it is not known."""
+
+    words: str
+    mode: str | None = None
+    owner: str | None = None
+
+
+def _kube_proxy(given: Given) -> _KubeProxy:
+    if isinstance(given[PROXY], Unknown):
+        return _KubeProxy(words="not known")
+    proxy = proxy_of(given)
+    owner = proxy.owner_names or None
+    by = f", looked after by {owner}" if owner else ""
+    if proxy.seen is None:
+        return _KubeProxy(
+            words={"off": "off", "unseen": "not seen"}.get(proxy.state, "inside of another program") + by, owner=owner
+        )
+    setting = mode_of(given, proxy)
+    mode = None if isinstance(setting, Unknown) else excerpt(setting or given.release.kube_proxy.modes.default, 60)
+    where = excerpt(f"{proxy.seen.namespace}/{proxy.seen.name}", 120)
+    what = f"DaemonSet {where}" if proxy.seen.runs_as == "daemonset" else f"static pods in {proxy.seen.namespace}"
+    state = "off" if proxy.is_off else f"{mode} mode" if mode else "in a mode that is not known"
+    return _KubeProxy(words=f"{state}, {what}{by}", mode=mode, owner=owner)

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from ipaddress import ip_interface
+from ipaddress import IPv4Address
 
 import msgspec
 
@@ -56,12 +56,19 @@ class Alike(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[str, ...]
 
 
+class Subnet(msgspec.Struct, frozen=True, kw_only=True):
+    """An IPv4 subnet by its first bits."""
+
+    bits: int
+    first: int
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One node, with the index of what it has in common with others."""
 
     identity: NodeIdentity
     alike: int
-    subnet: str | None = None
+    subnet: Subnet | None = None
     """That of the address which calico-node found for it."""
 
 
@@ -133,14 +140,21 @@ def subnets(rows: Iterable[Row]) -> tuple[str, ...]:
     found = Counter(row.subnet for row in rows)
     if found[None]:
         raise ValueError(f"{found[None]} nodes carry no address of calico-node's")
-    return tuple(sorted(subnet for subnet in found if subnet is not None)[:_SUBNETS_KEPT])
+    return tuple(sorted(_shown(subnet) for subnet in found if subnet is not None)[:_SUBNETS_KEPT])
 
 
-def _subnet(address: str | None) -> str | None:
+def _subnet(address: str | None) -> Subnet | None:
+    """Return the subnet of ADDRESS/BITS; a Subnet, since a network made for each of many nodes takes its time."""
+    host, _, length = (address or "").partition("/")
     try:
-        return str(ip_interface(address).network) if address is not None else None
+        ip, bits = IPv4Address(host), int(length or "32")
     except ValueError:
         return None
+    return Subnet(bits=bits, first=int(ip) >> (32 - bits)) if 0 <= bits <= 32 else None
+
+
+def _shown(subnet: Subnet) -> str:
+    return f"{IPv4Address(subnet.first << (32 - subnet.bits))}/{subnet.bits}"
 
 
 def _scheme(provider_id: str) -> str:
@@ -151,13 +165,14 @@ def _scheme(provider_id: str) -> str:
     return provider_id.partition(".")[0][:40]
 
 
+# Nodes of one kind carry the same keys.
 @lru_cache(maxsize=4096)
-def _is_mark(key: str) -> bool:
-    return _MARKS.match(key) is not None
+def _marked(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(key for key in keys if _MARKS.match(key))
 
 
 def _marks(labels: dict[str, str], annotations: dict[str, str]) -> Iterator[str]:
-    found = {key for key in (*labels, *annotations) if _is_mark(key)}
+    found = {*_marked(tuple(labels)), *_marked(tuple(annotations))}
     for key, values in _TELLING.items():
         value = labels.get(key)
         if value is not None and (values is None or value in values):

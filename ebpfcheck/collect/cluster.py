@@ -11,6 +11,7 @@ import msgspec
 
 from ebpfcheck import __version__
 from ebpfcheck.collect import wire
+from ebpfcheck.collect.access import Access
 from ebpfcheck.collect.api_nodes import NodeReader, subnets
 from ebpfcheck.collect.apiclient import ApiClient, ApiError
 from ebpfcheck.collect.config_maps import endpoint_override, kube_proxy_config, kubeadm
@@ -71,14 +72,14 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
 
 def snapshot_of_cluster(login: Login, deadline: float, listener: Listener) -> Snapshot:
     """Return what an API server says up to the deadline (time.monotonic); CannotRunError if it says nothing at all."""
+    # Made while the kubeconfig is loaded.
+    collection = _Collection(listener)
     access = login.access()
-    client = ApiClient(access, login.again, deadline, WORKERS)
     sources = SourceIndex()
-    queries = Queries(client, deadline, sources)
+    queries = Queries(ApiClient(access, login.again, deadline, WORKERS), deadline, sources)
     version = _server_version(access.server, queries)
-    collection = _Collection(client, queries, listener)
-    collection.run()
-    return collection.snapshot(version, sources)
+    collection.run(queries)
+    return collection.snapshot(access, version, sources)
 
 
 def _server_version(server: str, queries: Queries) -> Fact[str]:
@@ -150,9 +151,9 @@ def _config_map(namespace: str, name: str) -> ObjectQuery[wire.ConfigMap]:
 class _Collection:
     """One look at a cluster: a first round of requests, and a second of those that the first tells to make."""
 
-    def __init__(self, client: ApiClient, queries: Queries, listener: Listener) -> None:
-        self._access = client.access
-        self._queries = queries
+    _queries: Queries
+
+    def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._reader = NodeReader()
         self.rules = _RulesQuery()
@@ -197,7 +198,7 @@ class _Collection:
         self.kube_proxy_maps: list[ObjectQuery[wire.ConfigMap]] = []
         self.static_proxies: list[ListQuery[wire.Pod, wire.Pod]] = []
         self.calico_config: ObjectQuery[wire.ConfigMap] | None = None
-        self.calico_pods: ListQuery[wire.Pod, tuple[str, datetime | None]] | None = None
+        self.calico_pods: ListQuery[wire.CalicoPod, tuple[str, datetime | None]] | None = None
         self._asked: list[AnyQuery] = []
 
     @staticmethod
@@ -222,8 +223,9 @@ class _Collection:
             if not query.done.is_set():
                 self._queries.start(query)
 
-    def run(self) -> None:
+    def run(self, queries: Queries) -> None:
         """Make all requests and wait until they are answered or the time is up."""
+        self._queries = queries
         self._queries.start(self.rules)
         # The nodes take longest, so they go first.
         self._start(
@@ -250,7 +252,7 @@ class _Collection:
         if node is not None:
             label = (node.metadata.labels or {}).get("k8s-app", node.metadata.name)
             place = Place(resource="pods", namespace=node.metadata.namespace, selector=f"k8s-app={label}")
-            self.calico_pods = ListQuery((place,), wire.Pod, _image_and_start)
+            self.calico_pods = ListQuery((place,), wire.CalicoPod, _image_and_start)
             self._start(self.calico_pods)
             if any(variable.value_from is not None for variable in _kept_variables(node)):
                 self.calico_config = _config_map(node.metadata.namespace, "calico-config")
@@ -305,7 +307,7 @@ class _Collection:
 
     # What is made of it.
 
-    def snapshot(self, version: Fact[str], sources: SourceIndex) -> Snapshot:
+    def snapshot(self, access: Access, version: Fact[str], sources: SourceIndex) -> Snapshot:
         """Return all that was learned."""
         felix, felix_of, per_node = self._felix()
         calico_node = self._calico_node_fact()
@@ -313,10 +315,8 @@ class _Collection:
         source = self._queries.source(self.nodes.place)
         kinds, nodes = self._reader.fold(listing.items, felix, felix_of, source)
         cluster = ClusterFacts(
-            context=self._context(sources),
-            server=Known(
-                value=self._access.server, source=sources.add(Source(kind=SourceKind.API, locator="kubeconfig"))
-            ),
+            context=_context(access, sources),
+            server=Known(value=access.server, source=sources.add(Source(kind=SourceKind.API, locator="kubeconfig"))),
             server_version=version,
             api_groups=self._queries.object_fact(
                 self.groups, lambda found: tuple(sorted(group.name for group in found.groups))
@@ -365,11 +365,6 @@ class _Collection:
             unseen=tuple(self._unseen()),
             problems=tuple(self._problems()),
         )
-
-    def _context(self, sources: SourceIndex) -> Fact[str]:
-        source = sources.add(Source(kind=SourceKind.API, locator="kubeconfig"))
-        context = self._access.context
-        return Absent(source=source) if context is None else Known(value=context, source=source)
 
     def _missing_rights(self) -> Fact[tuple[str, ...]]:
         source = self._queries.source(Place(resource="selfsubjectrulesreviews", group="authorization.k8s.io"))
@@ -666,6 +661,11 @@ class _Collection:
             )
 
 
+def _context(access: Access, sources: SourceIndex) -> Fact[str]:
+    source = sources.add(Source(kind=SourceKind.API, locator="kubeconfig"))
+    return Absent(source=source) if access.context is None else Known(value=access.context, source=source)
+
+
 def _best(found: Iterable[wire.DaemonSet], names: Sequence[str], namespaces: Sequence[str]) -> wire.DaemonSet | None:
     """Return the DaemonSet of one of these names, those in the first of these namespaces first."""
 
@@ -701,7 +701,7 @@ def _masters(specs: Iterable[wire.PodSpec]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(url for spec in specs for url in _MASTER.findall(" ".join(_command(spec)))))
 
 
-def _image_and_start(pod: wire.Pod) -> tuple[str, datetime | None]:
+def _image_and_start(pod: wire.CalicoPod) -> tuple[str, datetime | None]:
     named = (one.image for one in pod.spec.containers if one.name == "calico-node")
     return next(named, ""), pod.status.start_time if pod.status else None
 

@@ -132,6 +132,15 @@ class Deployment(Wire, frozen=True, kw_only=True):
     spec: WorkloadSpec = WorkloadSpec()
 
 
+class Image(Wire, frozen=True, kw_only=True):
+    name: str = ""
+    image: str = ""
+
+
+class ImagesSpec(Wire, frozen=True, kw_only=True):
+    containers: tuple[Image, ...] = ()
+
+
 class PodStatus(Wire, frozen=True, kw_only=True):
     start_time: datetime | None = None
 
@@ -139,6 +148,13 @@ class PodStatus(Wire, frozen=True, kw_only=True):
 class Pod(Wire, frozen=True, kw_only=True):
     metadata: Metadata = Metadata()
     spec: PodSpec = PodSpec()
+    status: PodStatus | None = None
+
+
+class CalicoPod(Wire, frozen=True, kw_only=True):
+    """Of calico-node's pods, one a node, the least is read."""
+
+    spec: ImagesSpec = ImagesSpec()
     status: PodStatus | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ebpfcheck.checks import kube_proxy
+from ebpfcheck.checks import kube_proxy, kube_proxy_healthz
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import Installation, KubeProxy, KubeProxyConfig, Marks, OpenShift
@@ -19,7 +19,7 @@ CHECKS = (
     kube_proxy.kube_proxy_mode,
     kube_proxy.kube_proxy_cleanup,
     kube_proxy.kube_proxy_managed,
-    kube_proxy.kube_proxy_healthz_port,
+    kube_proxy_healthz.kube_proxy_healthz_port,
 )
 MODE, CLEANUP, MANAGED, HEALTHZ = CHECKS
 

@@ -1,0 +1,280 @@
+"""What kube-proxy is, as the API shows it: whether it runs, who looks after it, how it is set, what Felix does."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import msgspec
+
+from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
+from ebpfcheck.knowledge.types import ProxyOwner, ProxyPlatform
+from ebpfcheck.model.check import Given, optional, over_nodes, settled
+from ebpfcheck.model.cluster import ClusterFacts, KubeProxy, KubeProxyConfig, Marks
+from ebpfcheck.model.facts import FelixSettings, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.text import excerpt
+
+SETTLED_PROXY = settled(ClusterFacts.kube_proxy)
+PROXY = optional(ClusterFacts.kube_proxy)
+CONFIG = optional(ClusterFacts.kube_proxy_config)
+_OPENSHIFT = optional(ClusterFacts.openshift)
+_NODE_COUNT = optional(ClusterFacts.node_count)
+_FELIX = over_nodes(NodeKind.felix)
+_MARKS = over_nodes(NodeKind.platform_marks)
+PROXY_NEEDS = (PROXY, CONFIG, _OPENSHIFT, _NODE_COUNT, _FELIX, *PLATFORM_NEEDS)
+"""What the functions here ask for, all of it in whatever state it is."""
+
+CLEANUP = "bpfKubeProxyIptablesCleanupEnabled"
+
+State = Literal["runs", "leaving", "off", "inside", "unseen"]
+"""leaving: told to keep off the nodes, and yet wanted on some; inside: part of another program, if it runs at all."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who looks after kube-proxy."""
+
+    name: str
+    remedy: str
+    commands: tuple[str, ...] = ()
+
+
+class Proxy(msgspec.Struct, frozen=True, kw_only=True):
+    """kube-proxy, whether it runs, and who looks after it."""
+
+    seen: KubeProxy | None
+    state: State
+    platform: ProxyPlatform | None
+    owners: tuple[Owner, ...]
+    evidence: tuple[str, ...]
+    """The marks that tell of its owners."""
+    refusal: str
+    """Why kubeProxyManagement would keep its hands off it; empty where it would not."""
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it is kept off the nodes."""
+        return self.state in ("off", "leaving")
+
+    @property
+    def has_to_stay(self) -> bool:
+        """Whether it runs and the platform does not let it go."""
+        return self.state == "runs" and self.platform is not None and not self.platform.can_go
+
+    @property
+    def owner_names(self) -> str:
+        """Its owners, for a message."""
+        return " and ".join(owner.name for owner in self.owners)
+
+
+def proxy_of(given: Given) -> Proxy:
+    """Return what kube-proxy is, unseen where that is not known; asks for PROXY_NEEDS."""
+    fact = given[PROXY]
+    seen = fact.value if isinstance(fact, Known) else None
+    platform = _platform(given, seen)
+    marked = tuple(_marked(given, seen.marks)) if seen is not None else ()
+    return Proxy(
+        seen=seen,
+        state=_state(given, seen, platform),
+        platform=platform,
+        owners=_owners(seen, platform, tuple(mark for mark, _ in marked)),
+        evidence=tuple(dict.fromkeys(shown for _, shown in marked)),
+        refusal=_refusal(given, seen, [shown for mark, shown in marked if mark.refused]),
+    )
+
+
+def _platform(given: Given, seen: KubeProxy | None) -> ProxyPlatform | None:
+    """Return how the platform runs kube-proxy; of several that show, where it is not seen, one that may hide it."""
+    found = platform_of(given)
+    if found is None:
+        return None
+    titles = (found.title, *found.also)
+    names = [found.entry.name, *(one.name for one in given.release.platforms.platform if one.title in titles)]
+    entries = [one for one in given.release.kube_proxy.platform if one.platform in names]
+    hiding = None if seen is not None else next((one for one in entries if not one.in_sight), None)
+    return hiding or next((one for one in entries if one.platform == found.entry.name), None)
+
+
+def _state(given: Given, seen: KubeProxy | None, platform: ProxyPlatform | None) -> State:
+    if seen is not None:
+        return _state_of_seen(given, seen)
+    return "unseen" if isinstance(given[PROXY], Unknown) else _state_of_absent(given, platform)
+
+
+def _state_of_seen(given: Given, seen: KubeProxy) -> State:
+    selectors = given.release.kube_proxy.switch.selectors
+    if any(key in selectors for key, _ in seen.node_selector):
+        return "leaving" if seen.desired else "off"
+    nodes = given[_NODE_COUNT]
+    # Without nodes none is wanted, whatever comes with the first one.
+    is_empty = isinstance(nodes, Known) and nodes.value == 0
+    return "runs" if seen.desired or is_empty else "off"
+
+
+def _state_of_absent(given: Given, platform: ProxyPlatform | None) -> State:
+    openshift = given[_OPENSHIFT]
+    is_coming = isinstance(openshift, Known) and openshift.value.deploy_kube_proxy is True
+    if platform is None or is_coming:
+        return "unseen"
+    if not platform.in_sight:
+        return "inside" if platform.can_go else "runs"
+    marks = {mark for share in given[_MARKS] if isinstance(share.fact, Known) for mark in share.fact.value}
+    return "unseen" if marks.intersection(platform.hidden_on) else "off"
+
+
+def _marked(given: Given, marks: Marks) -> Iterator[tuple[ProxyOwner, str]]:
+    """Return the marks of owners that kube-proxy carries, each as it is shown."""
+    for owner in given.release.kube_proxy.owner:
+        for key, value in marks.labels:
+            if _fits(owner.label, key):
+                yield owner, f"label {excerpt(key, 80)}={excerpt(value, 60)}"
+        for key in marks.annotations:
+            if _fits(owner.annotation, key):
+                yield owner, f"annotation {excerpt(key, 80)}"
+        if owner.manager and owner.manager in marks.managers:
+            yield owner, f"field manager {owner.manager}"
+
+
+def _fits(pattern: str, key: str) -> bool:
+    return key.startswith(pattern) if pattern.endswith("/") else bool(pattern) and key == pattern
+
+
+def _owners(
+    seen: KubeProxy | None, platform: ProxyPlatform | None, marked: tuple[ProxyOwner, ...]
+) -> tuple[Owner, ...]:
+    found: list[Owner] = []
+    if platform is not None and platform.owner:
+        found.append(Owner(name=platform.owner, remedy=platform.remedy, commands=platform.commands))
+    telling = [mark for mark in marked if not mark.generic]
+    found.extend(
+        Owner(name=mark.name, remedy=mark.remedy, commands=mark.commands)
+        for mark in telling or (() if found else marked)
+    )
+    if not found and seen is not None and seen.runs_as == "static pods":
+        found.append(
+            Owner(
+                name="the kubelets, from manifests on the nodes",
+                remedy="Remove its manifest where the nodes are set up: nothing that is changed through the API lasts.",
+            )
+        )
+    elif not found and seen is not None and seen.marks.owners:
+        found.append(
+            Owner(
+                name=f"the {excerpt(seen.marks.owners[0], 60)} that owns it",
+                remedy="Switch it off there, by the object's own settings.",
+            )
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _refusal(given: Given, seen: KubeProxy | None, marks: list[str]) -> str:
+    wanted = given.release.kube_proxy.management.daemon_set
+    if seen is None or seen.runs_as != "daemonset" or f"{seen.namespace}/{seen.name}" != wanted:
+        return f"there is no DaemonSet {wanted}"
+    return ", ".join(marks)
+
+
+class Felix(msgspec.Struct, frozen=True, kw_only=True):
+    """What Felix is set to on the nodes."""
+
+    settings: tuple[tuple[FelixSettings, int], ...]
+    """Distinct settings, and how many nodes have each."""
+    unseen: Unknown | None
+    """Why those of some nodes are not known."""
+
+    def nodes(self, holds: Callable[[FelixSettings], bool]) -> int:
+        """Return on how many nodes something is known to hold."""
+        return sum(nodes for settings, nodes in self.settings if holds(settings))
+
+    @property
+    def total(self) -> int:
+        """How many nodes' settings are known."""
+        return self.nodes(lambda _: True)
+
+    @property
+    def keeps_rules(self) -> bool:
+        """Whether Felix is known to leave kube-proxy's rules alone on all nodes."""
+        return self.unseen is None and not self.nodes(cleans)
+
+
+def felix_of(given: Given) -> Felix:
+    """Return what Felix is set to on the nodes; asks for PROXY_NEEDS."""
+    settings: list[tuple[FelixSettings, int]] = []
+    hidden = None if given[_FELIX] else Unknown(reason=Reason.NOT_COLLECTED, detail="no node was seen")
+    for share in given[_FELIX]:
+        if isinstance(share.fact, Unknown):
+            hidden = share.fact
+        else:
+            # Without FelixConfiguration Felix has its defaults.
+            value = share.fact.value if isinstance(share.fact, Known) else FelixSettings()
+            settings.append((value, share.nodes))
+    return Felix(settings=tuple(settings), unseen=hidden)
+
+
+def is_on(settings: FelixSettings) -> bool:
+    """Whether eBPF mode is asked for."""
+    return settings.bpf_enabled is True
+
+
+def cleans(settings: FelixSettings) -> bool:
+    """Whether Felix removes kube-proxy's rules in eBPF mode."""
+    return settings.bpf_kube_proxy_iptables_cleanup_enabled is not False
+
+
+def _words(command: tuple[str, ...]) -> list[str]:
+    """Return the words of a command, be that a shell's with all of it in one argument."""
+    return [word.strip("\"'") for argument in command for word in argument.split()]
+
+
+def _argument(words: list[str], flag: str) -> str | None:
+    """Return the last value of a flag, None where it is not given."""
+    found = None
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word == flag:
+            found = following
+        elif word.startswith(f"{flag}="):
+            found = word.partition("=")[2].strip("\"'")
+    return found
+
+
+def setting_of(
+    given: Given, seen: KubeProxy, flag: str, of_file: Callable[[KubeProxyConfig], str | None]
+) -> str | Unknown:
+    """Return a setting of kube-proxy, "" where it is left to its default.
+
+    kube-proxy that is given a configuration file takes no heed of the flags.
+    """
+    config, words = given[CONFIG], _words(seen.command)
+    has_file = _argument(words, "--config") is not None
+    given_flag = _argument(words, flag)
+    if given_flag is not None and not has_file:
+        return given_flag
+    # Static pods cannot mount a ConfigMap: one that happens to be there is not theirs.
+    is_static = seen.runs_as == "static pods"
+    if isinstance(config, Known) and not is_static:
+        value = config.value
+        if (value.mode, value.cluster_cidr, value.healthz_bind_address) != (None, None, None):
+            return of_file(value) or ""
+    # What a script of another name adds is not seen.
+    names = given.release.network.healthz.kube_proxies
+    is_whole = any(word.rpartition("/")[2] in names for word in words) or (words and words[0].startswith("-"))
+    if is_whole and not has_file and (is_static or not isinstance(config, Unknown)):
+        return ""
+    if isinstance(config, Unknown) and not is_static:
+        return config
+    what = "its configuration is in a file on the nodes" if has_file else "the API does not show how it is started"
+    return Unknown(reason=Reason.NOT_COLLECTED, detail=what)
+
+
+def mode_of(given: Given, proxy: Proxy) -> str | Unknown:
+    """Return kube-proxy's mode, "" where it is left to its default; asks for PROXY_NEEDS."""
+    if proxy.seen is None:
+        return Unknown(reason=Reason.NOT_COLLECTED, detail="kube-proxy is not in the API")
+    return setting_of(given, proxy.seen, "--proxy-mode", lambda config: config.mode)
+
+
+def is_ipvs(given: Given, proxy: Proxy) -> bool:
+    """Whether kube-proxy is known to be set to IPVS mode; asks for PROXY_NEEDS."""
+    return mode_of(given, proxy) == given.release.kube_proxy.modes.ipvs
+
+
+def stays(given: Given, proxy: Proxy) -> bool:
+    """Whether kube-proxy runs and is to stay beside eBPF mode; asks for PROXY_NEEDS."""
+    return proxy.has_to_stay or (proxy.state == "runs" and felix_of(given).keeps_rules)
