@@ -328,7 +328,8 @@ def cluster(
     with Login(kubeconfig, context, timeout) as login, Progress() as progress:
         # Loaded while the kubeconfig is, which takes about as long.
         from ebpfcheck.app import Judge
-        from ebpfcheck.collect.cluster import Listener, snapshot_of_cluster
+        from ebpfcheck.collect.cluster import snapshot_of_cluster
+        from ebpfcheck.collect.requests import Listener
         from ebpfcheck.render import RENDERERS, renderer
 
         judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))

@@ -1,0 +1,155 @@
+"""Objects of Kubernetes and Calico as facts."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from ebpfcheck.collect import wire
+from ebpfcheck.model.cluster import Installation, IpPool, Marks, Operator, ServiceAddress
+
+_MASTER = re.compile(r"--master[= ]([^\s'\"]+)")
+# Variables of calico-node that are kept beside Felix's own.
+_VARIABLES = ("CALICO_CGROUP_PATH", "CALICO_NETWORKING_BACKEND", "DATASTORE_TYPE", "ETCD_ENDPOINTS")
+
+
+def best_of(found: Iterable[wire.DaemonSet], names: Sequence[str], namespaces: Sequence[str]) -> wire.DaemonSet | None:
+    """Return the DaemonSet of one of these names, those in the first of these namespaces first."""
+
+    def rank(one: wire.DaemonSet) -> tuple[int, int]:
+        namespace = one.metadata.namespace
+        where = namespaces.index(namespace) if namespace in namespaces else len(namespaces)
+        return where, names.index(one.metadata.name)
+
+    return min((one for one in found if one.metadata.name in names), key=rank, default=None)
+
+
+def calico_container(node: wire.DaemonSet) -> wire.Container:
+    """Return the container that runs calico-node."""
+    containers = node.spec.template.spec.containers
+    named = (one for one in containers if one.name == "calico-node")
+    return next(named, containers[0] if containers else wire.Container())
+
+
+def kept_variables(node: wire.DaemonSet) -> Iterator[wire.EnvVar]:
+    """Return the variables of calico-node that are kept as facts."""
+    for variable in calico_container(node).env or ():
+        if variable.name.upper().startswith("FELIX_") or variable.name in _VARIABLES:
+            yield variable
+
+
+def main_container(spec: wire.PodSpec) -> wire.Container:
+    """Return the first container of a pod."""
+    return spec.containers[0] if spec.containers else wire.Container()
+
+
+def command_of(spec: wire.PodSpec) -> tuple[str, ...]:
+    """Return the command and arguments of a pod's first container."""
+    return (*(main_container(spec).command or ()), *(main_container(spec).args or ()))
+
+
+def masters_of(specs: Iterable[wire.PodSpec]) -> tuple[str, ...]:
+    """Return the API servers that the arguments of pods name."""
+    return tuple(dict.fromkeys(url for spec in specs for url in _MASTER.findall(" ".join(command_of(spec)))))
+
+
+def image_and_start(pod: wire.CalicoPod) -> tuple[str, datetime | None]:
+    """Return the image of a calico-node pod and when it started."""
+    named = (one.image for one in pod.spec.containers if one.name == "calico-node")
+    return next(named, ""), pod.status.start_time if pod.status else None
+
+
+def config_maps_of(proxy: wire.DaemonSet) -> list[str]:
+    """Return the names of the ConfigMaps that a DaemonSet mounts."""
+    return [
+        volume.config_map.name
+        for volume in proxy.spec.template.spec.volumes or ()
+        if volume.config_map is not None and volume.config_map.name
+    ]
+
+
+def marks_of(metadata: wire.Metadata) -> Marks:
+    """Return what an object carries that tells who looks after it."""
+    return Marks(
+        labels=tuple(sorted((metadata.labels or {}).items())),
+        annotations=tuple(sorted(metadata.annotations or {})),
+        managers=tuple(dict.fromkeys(field.manager for field in metadata.managed_fields or ())),
+        owners=tuple(dict.fromkeys(owner.kind for owner in metadata.owner_references or ())),
+    )
+
+
+def operator_of(deployment: wire.Deployment) -> Operator:
+    """Return the operator's Deployment as a fact."""
+    containers = deployment.spec.template.spec.containers
+    return Operator(
+        namespace=deployment.metadata.namespace,
+        name=deployment.metadata.name,
+        image=containers[0].image if containers else "",
+    )
+
+
+def installation_of(found: wire.Installation) -> Installation:
+    """Return what is asked for; what the operator has filled in by itself stands for what is not."""
+    status = found.status or wire.InstallationStatus()
+    specs = [found.spec, *([status.computed] if status.computed else [])]
+    networks = [spec.calico_network for spec in specs if spec.calico_network is not None]
+
+    def first(values: Iterable[str | None]) -> str | None:
+        return next((value for value in values if value), None)
+
+    return Installation(
+        variant=first(spec.variant for spec in specs),
+        kubernetes_provider=first(spec.kubernetes_provider for spec in specs),
+        cni_type=first(spec.cni.type for spec in specs if spec.cni is not None),
+        linux_dataplane=first(network.linux_dataplane for network in networks),
+        bgp=first(network.bgp for network in networks),
+        bpf_network_bootstrap=first(network.bpf_network_bootstrap for network in networks),
+        kube_proxy_management=first(network.kube_proxy_management for network in networks),
+        calico_version=status.calico_version or None,
+    )
+
+
+def pool_of(found: wire.IpPool) -> IpPool:
+    """Return an IPPool as a fact."""
+    spec = found.spec
+    return IpPool(
+        name=found.metadata.name,
+        cidr=spec.cidr,
+        ipip_mode=spec.ipip_mode or "Never",
+        vxlan_mode=spec.vxlan_mode or "Never",
+        nat_outgoing=spec.nat_outgoing or False,
+        disabled=spec.disabled or False,
+    )
+
+
+def service_address(found: wire.Service) -> ServiceAddress:
+    """Return the addresses and the port of a Service; ValueError if it has none."""
+    spec = found.spec
+    ips = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
+    if not ips or not spec.ports:
+        raise ValueError("it has no ClusterIP or no port")
+    return ServiceAddress(cluster_ips=ips, port=spec.ports[0].port)
+
+
+def addresses_of_slices(slices: Iterable[wire.EndpointSlice]) -> Iterable[str]:
+    """Return the ready addresses of EndpointSlices as HOST:PORT."""
+    for one in slices:
+        port = _https(one.ports)
+        for endpoint in one.endpoints or ():
+            # Where it does not say, it counts as ready.
+            if endpoint.conditions is None or endpoint.conditions.ready is not False:
+                yield from (_joined(address, port) for address in endpoint.addresses)
+
+
+def addresses_of_endpoints(found: wire.Endpoints) -> Iterable[str]:
+    """Return the ready addresses of Endpoints as HOST:PORT."""
+    for subset in found.subsets or ():
+        yield from (_joined(address.ip, _https(subset.ports)) for address in subset.addresses or ())
+
+
+def _https(ports: Sequence[wire.EndpointPort] | None) -> int:
+    numbers = [port.port for port in ports or () if port.name in ("https", None, "")]
+    return next((number for number in numbers if number), 443)
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
