@@ -84,3 +84,42 @@ def test_a_version_without_its_patch_is_undecided_only_where_the_patch_decides(
     parsed = CalicoVersion.parse(version)
     assert parsed is not None
     assert parsed.within(releases) is answer
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("v3.28.2", "v3.28.2"),
+        (" v3.28.2\n", "v3.28.2"),
+        ("v3.28.2-build20241016", "v3.28.2"),
+        ("v3.26.3-gke.13", "v3.26.3"),
+        ("v3.33.0-0.dev-12-gabcdef", "v3.33.0"),
+        ("3.28.2", "v3.28.2"),
+        ("v3.28", None),
+        ("master", None),
+        ("v3.28.2 and more", None),
+        ("", None),
+    ],
+)
+def test_the_release_of_a_build(text: str, version: str | None) -> None:
+    found = CalicoVersion.of_build(text)
+    assert (None if found is None else str(found)) == version
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("docker.io/calico/node:v3.28.2", "v3.28.2"),
+        ("registry.example:5000/calico/node:v3.28.2", "v3.28.2"),
+        ("rancher/hardened-calico:v3.28.2-build20241016", "v3.28.2"),
+        ("calico/node:v3.28.2@sha256:0123", "v3.28.2"),
+        ("registry.example:5000/calico/node@sha256:0123", None),
+        ("registry.example:5000/calico/node", None),
+        ("calico/node:latest", None),
+        ("quay.io/tigera/cnx-node:v3.19.1", None),
+        ("", None),
+    ],
+)
+def test_the_release_of_an_image(image: str, version: str | None) -> None:
+    found = CalicoVersion.of_image(image)
+    assert (None if found is None else str(found)) == version
