@@ -425,8 +425,8 @@ def kernel(
 @app.command(short_help="Judge a saved snapshot, for any Calico release.")
 def evaluate(
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A file that --save wrote; - reads stdin.")],
-    calico_version: CalicoVersionOption = None,
-    install: InstallOption = None,
+    calico_version: ClusterCalicoVersionOption = None,
+    install: ClusterInstallOption = None,
     format: FormatOption = None,
     only: OnlyOption = None,
     skip: SkipOption = None,

@@ -56,7 +56,9 @@ def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install
             nodes = every_node if len(members) == len(holders) else _nodes(members, nodes_of_kind)
             subjects = ("cluster",) if is_cluster else tuple(names[node] for node in nodes)
             if subjects:
-                is_blind = outcome.status is Status.UNKNOWN and all(_is_blind(check, holders[one]) for one in members)
+                is_blind = outcome.status is Status.UNKNOWN and (
+                    outcome.needs_survey or all(_is_blind(check, holders[one]) for one in members)
+                )
                 findings.append(_finding(check, outcome, tuple(evidence), subjects, release, needs_survey=is_blind))
     return tuple(findings)
 

@@ -1,4 +1,4 @@
-"""Prints the role that `ebpfcheck cluster` needs."""
+"""The role that `ebpfcheck cluster` needs."""
 
 from typing import Any
 

@@ -2,6 +2,7 @@
 
 from ebpfcheck.checks import (
     api_endpoint,
+    bootstrap,
     bpffs,
     calico,
     cgroup,
@@ -26,7 +27,7 @@ BUILTIN: tuple[Check, ...] = (
     calico.windows,
     api_endpoint.api_endpoint_present,
     api_endpoint.api_endpoint_usable,
-    api_endpoint.api_endpoint_bootstrap,
+    bootstrap.api_endpoint_bootstrap,
     kube_proxy.kube_proxy_mode,
     kube_proxy.kube_proxy_cleanup,
     kube_proxy.kube_proxy_managed,

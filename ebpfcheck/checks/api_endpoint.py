@@ -1,6 +1,5 @@
-"""How Calico is told the API server's address: the ConfigMap, what stands in it, and the operator's own way."""
+"""How Calico is told the API server's address: the ConfigMap, and what stands in it."""
 
-import json
 import shlex
 from typing import Any
 
@@ -9,7 +8,6 @@ from ebpfcheck.checks.endpoints import (
     CALICO_NODE,
     ENDPOINT_NEEDS,
     OPERATOR,
-    OVERRIDES,
     POOLS,
     SERVICE,
     WHERE_NEEDS,
@@ -17,8 +15,12 @@ from ebpfcheck.checks.endpoints import (
     find_endpoints,
     namespace_of,
     node_local,
-    operator_namespace,
+    overrides_of,
+    patch_command,
+    pods_miss,
 )
+from ebpfcheck.checks.kube_proxy_state import CLEANUP, PROXY_NEEDS, proxy_of, stays
+from ebpfcheck.checks.platform import platform_of
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import (
     Given,
@@ -34,14 +36,12 @@ from ebpfcheck.model.check import (
     warn,
 )
 from ebpfcheck.model.cluster import CalicoNode, ClusterFacts, EndpointOverride
-from ebpfcheck.model.facts import Absent, Fact, Known, Reason, Unknown
+from ebpfcheck.model.facts import Fact, Known, Reason, Unknown
 from ebpfcheck.model.report import ApiEndpoint, Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
 _SETTLED_OVERRIDES = settled(ClusterFacts.endpoint_overrides)
 _INSTALLATION = optional(ClusterFacts.installation)
-_NEEDED_INSTALLATION = settled(ClusterFacts.installation)
-_FELIX = optional(ClusterFacts.felix_default)
 _PODS = optional(ClusterFacts.calico_pods)
 _HOST = "KUBERNETES_SERVICE_HOST"
 _PORT = "KUBERNETES_SERVICE_PORT"
@@ -49,10 +49,6 @@ _PORT = "KUBERNETES_SERVICE_PORT"
 
 def _reads_config_map(release: Release) -> Severity | None:
     return Severity.BLOCKER if release.reads_endpoint_config_map else None
-
-
-def _has_bootstrap(release: Release) -> Severity | None:
-    return Severity.BLOCKER if release.has_bootstrap else None
 
 
 def _bootstraps(given: Given) -> bool:
@@ -65,52 +61,69 @@ def _bootstraps(given: Given) -> bool:
     )
 
 
-def _all(given: Given) -> tuple[EndpointOverride, ...]:
-    overrides = given[OVERRIDES]
-    return overrides.value if isinstance(overrides, Known) else ()
-
-
 def _in_force(given: Given) -> EndpointOverride | None:
     """Return the ConfigMap that Calico reads."""
     namespace, name = namespace_of(given), given.release.platforms.api_endpoint.config_map
-    return next((one for one in _all(given) if one.namespace == namespace and one.name == name), None)
+    return next((one for one in overrides_of(given) if one.namespace == namespace and one.name == name), None)
 
 
 def _creation(given: Given, namespace: str) -> Remediation:
     """Return how to give Calico the address that was found."""
-    found = find_endpoints(given)
+    found, platform = find_endpoints(given), platform_of(given)
     name = given.release.platforms.api_endpoint.config_map
-    other = (
-        " Or, where the nodes reach the API servers by their endpoints' addresses, set bpfNetworkBootstrap to Enabled "
-        "in the Installation, together with linuxDataplane: BPF."
-        if given.release.has_bootstrap and given.install == "operator"
+    others = (
+        " Or, where the nodes reach the API servers by their endpoints' addresses, set bpfNetworkBootstrap to "
+        "Enabled in the Installation, together with linuxDataplane: BPF."
+        if _may_bootstrap(given)
         else ""
     )
+    if platform is not None and platform.entry.own_switch and given.install == "manifest":
+        others += f" {platform.entry.own_switch}"
     if found.choice is None:
         return Remediation(
             text=f"Create the ConfigMap {name} in {excerpt(namespace, 80)} with an address of the API server that all "
-            f"nodes reach without kube-proxy; {found.reason}.{other}"
+            f"nodes reach without kube-proxy; {found.reason}.{others}"
         )
-    host, port = found.choice.host, found.choice.port
     command = (
         f"kubectl create configmap {name} -n {shlex.quote(namespace)} "
-        f"--from-literal={_HOST}={shlex.quote(host)} --from-literal={_PORT}={port}"
+        f"--from-literal={_HOST}={shlex.quote(found.choice.host)} --from-literal={_PORT}={found.choice.port}"
     )
-    return Remediation(
-        text=f"Give Calico the address {host}:{port} ({found.reason}).{other}{_afterwards(given, found.choice)}",
-        commands=(command,),
+    return _with_dns(
+        given,
+        found.choice,
+        Remediation(
+            text=f"Give Calico the address that was found: {found.reason}.{_afterwards(given)}{others}",
+            commands=(command,),
+        ),
     )
 
 
-def _afterwards(given: Given, endpoint: ApiEndpoint) -> str:
+def _may_bootstrap(given: Given) -> bool:
+    """Whether nothing is known against the operator's own way."""
+    installation, platform = given[_INSTALLATION], platform_of(given)
+    return (
+        given.install == "operator"
+        and given.release.has_bootstrap
+        and given.release.bootstrap_loses_address is False
+        and not (isinstance(installation, Known) and installation.value.kubernetes_provider)
+        and not (platform and platform.entry.name in [one.platform for one in given.release.platforms.node_local])
+    )
+
+
+def _afterwards(given: Given) -> str:
     if given.install == "manifest":
         return " Then restart calico-node, and Typha where it runs: they read it only when they start."
-    restart = (
-        " Then restart the operator, which in this release reads it only when it starts."
-        if given.release.operator_needs_restart
-        else ""
-    )
-    return restart + (f" {_dns_fix(given).text}" if _asks_cluster_dns(given, endpoint) else "")
+    if given.release.operator_needs_restart:
+        return " Then restart the operator, which in this release reads it only when it starts."
+    return ""
+
+
+def _with_dns(given: Given, endpoint: ApiEndpoint, fix: Remediation) -> Remediation:
+    """Put before it what lets calico-node resolve a name."""
+    if not _asks_cluster_dns(given, endpoint):
+        return fix
+    first = _dns_fix(given)
+    return Remediation(text=f"{first.text} Then: {fix.text}", commands=(*first.commands, *fix.commands))
 
 
 def _asks_cluster_dns(given: Given, endpoint: ApiEndpoint) -> bool:
@@ -131,12 +144,8 @@ def _dns_fix(given: Given) -> Remediation:
     patch = {"spec": {"calicoNodeDaemonSet": {"spec": {"template": {"spec": {"dnsPolicy": "Default"}}}}}}
     return Remediation(
         text="Let calico-node resolve names as the node itself does: dnsPolicy Default, in the Installation.",
-        commands=(_patch("installation default", patch),),
+        commands=(patch_command("installation default", patch),),
     )
-
-
-def _patch(target: str, patch: object) -> str:
-    return f"kubectl patch {target} --type merge -p {shlex.quote(json.dumps(patch))}"
 
 
 @check(
@@ -145,13 +154,17 @@ def _patch(target: str, patch: object) -> str:
     category="cluster",
     scope="cluster",
     severity=_reads_config_map,
-    needs=(_SETTLED_OVERRIDES, *ENDPOINT_NEEDS, *WHERE_NEEDS, _INSTALLATION, _FELIX, _PODS),
+    needs=(_SETTLED_OVERRIDES, *ENDPOINT_NEEDS, *WHERE_NEEDS, *PROXY_NEEDS, _INSTALLATION, _PODS),
 )
 def api_endpoint_present(given: Given) -> Outcome:
     """Whether Calico has the API server's address before kube-proxy, which makes its ClusterIP work, goes."""
     name = given.release.platforms.api_endpoint.config_map
     if _bootstraps(given):
-        return passed("bootstrap", "The operator finds the API server by itself (bpfNetworkBootstrap is Enabled).")
+        return passed(
+            "bootstrap",
+            "The operator is told to find the API server by itself (bpfNetworkBootstrap is Enabled); whether it can, "
+            "see cluster.api-endpoint.bootstrap.",
+        )
     if given.install == "none":
         return not_applicable("no-calico", "Calico is not installed; it is given the address when it is.")
     namespace = namespace_of(given)
@@ -211,7 +224,7 @@ def _half(given: Given, here: EndpointOverride, observed: str, needed: str) -> O
         effect = "calico-node then tries that port at the ClusterIP"
     else:
         effect = "without both Calico keeps to the ClusterIP, which stops working when kube-proxy goes"
-    say = warn if (given.install == "manifest" and here.host) or _kube_proxy_stays(given) else fail
+    say = warn if (given.install == "manifest" and here.host) or stays(given, proxy_of(given)) else fail
     return say(
         "half",
         f"The ConfigMap {here.name} in {excerpt(here.namespace, 80)} has no {lacking}: {effect}.",
@@ -222,11 +235,6 @@ def _half(given: Given, here: EndpointOverride, observed: str, needed: str) -> O
             commands=(f"kubectl edit configmap {here.name} -n {shlex.quote(here.namespace)}",),
         ),
     )
-
-
-def _kube_proxy_stays(given: Given) -> bool:
-    felix = given[_FELIX]
-    return isinstance(felix, Known) and felix.value.settings.bpf_kube_proxy_iptables_cleanup_enabled is False
 
 
 def _found_address(given: Given) -> str:
@@ -341,8 +349,8 @@ def _unseen_place(given: Given, needed: str) -> Outcome | None:
 
 def _missing(given: Given, namespace: str, needed: str) -> Outcome:
     name = given.release.platforms.api_endpoint.config_map
-    elsewhere = [one for one in _all(given) if one.name == name]
-    misspelt = next((one for one in _all(given) if one.name != name), None)
+    elsewhere = [one for one in overrides_of(given) if one.name == name]
+    misspelt = next((one for one in overrides_of(given) if one.name != name), None)
     if elsewhere:
         where = excerpt(", ".join(one.namespace for one in elsewhere), 80)
         cause, observed = "wrong-namespace", f"{where}/{name}"
@@ -364,11 +372,13 @@ def _missing(given: Given, namespace: str, needed: str) -> Outcome:
             "never become Ready."
         )
     fix = _creation(given, namespace)
-    if _kube_proxy_stays(given):
+    proxy = proxy_of(given)
+    if stays(given, proxy):
+        why = f"{proxy.owner_names} does not let it go" if proxy.has_to_stay else f"{CLEANUP} is false"
         return warn(
             f"{cause}-kube-proxy-stays",
-            f"{message} Here kube-proxy is to stay (bpfKubeProxyIptablesCleanupEnabled is false), so Calico goes on to "
-            "reach the ClusterIP as long as kube-proxy does its work.",
+            f"{message} Here kube-proxy is to stay ({why}), so Calico goes on to reach the ClusterIP as long as "
+            "kube-proxy does its work.",
             observed=observed,
             required=needed,
             remediation=fix,
@@ -399,14 +409,14 @@ _NEEDED = "an address that all nodes reach without kube-proxy, and that stays"
 def api_endpoint_usable(given: Given) -> Outcome:
     """Whether the address that Calico is given works on all nodes, without kube-proxy and for long."""
     if _bootstraps(given):
-        return not_applicable("bootstrap", "The operator finds the API server by itself.")
+        return not_applicable("bootstrap", "The operator is told to find the API server by itself.")
     here, variable = _in_force(given), _variable(given)
     if given.install == "manifest" and variable is not None and here is not None and here.host != variable:
         # The DaemonSet's own variable comes before what it takes from a ConfigMap.
         here = None
     if here is not None and here.host and here.port:
         return _judged(given, here, classify(given, here.host, here.port), excerpt(f"{here.host}:{here.port}", 120))
-    if given.install == "unknown" and _all(given):
+    if given.install == "unknown" and overrides_of(given):
         return unknown(
             "install-unknown",
             "How Calico is installed is not known, and so not which of the ConfigMaps it reads.",
@@ -436,17 +446,6 @@ def _judged(given: Given, here: EndpointOverride | None, endpoint: ApiEndpoint, 
     doubt = _in_doubt(given, kind, shown)
     if doubt is not None:
         return doubt
-    if kind in _RISKY:
-        return warn(
-            kind,
-            f"The address that Calico is given, {shown}, is risky: {endpoint.remark}.",
-            observed=shown,
-            required=_NEEDED,
-            remediation=replacement,
-        )
-    pods = _of_pods(given, here, endpoint, shown)
-    if pods is not None:
-        return pods
     if _asks_cluster_dns(given, endpoint):
         some = "" if given.release.operator_asks_cluster_dns else ", in some of its patches,"
         return warn(
@@ -457,6 +456,17 @@ def _judged(given: Given, here: EndpointOverride | None, endpoint: ApiEndpoint, 
             observed=shown,
             required="calico-node resolves names as the node itself does",
             remediation=_dns_fix(given),
+        )
+    pods = _of_pods(given, here, endpoint, shown)
+    if pods is not None:
+        return pods
+    if kind in _RISKY:
+        return warn(
+            kind,
+            f"The address that Calico is given, {shown}, is risky: {endpoint.remark}.",
+            observed=shown,
+            required=_NEEDED,
+            remediation=replacement,
         )
     return passed(
         kind,
@@ -509,21 +519,20 @@ def _of_pods(given: Given, here: EndpointOverride | None, endpoint: ApiEndpoint,
             remediation=Remediation(
                 text="Take the two keys out of the ConfigMap, or set them to an address that pods reach.",
                 commands=(
-                    _patch(
+                    patch_command(
                         f"configmap {here.name} -n {shlex.quote(here.namespace)}",
                         {"data": {f"{_HOST}_POD_NETWORK": None, f"{_PORT}_POD_NETWORK": None}},
                     ),
                 ),
             ),
         )
-    local = node_local(given, endpoint.host, endpoint.port)
-    if local is None or (local.hidden_from_pods and given.release.version.within(local.hidden_from_pods)):
+    if not pods_miss(given, endpoint):
         return None
     return warn(
         "node-local",
         f"The address that Calico is given, {shown}, is {endpoint.remark}. Pods of the host's network reach it; the "
         f"operator of Calico {given.release.version} gives it to calico-kube-controllers too, which has a network of "
-        "its own and does not.",
+        "its own, does not, and crashes again and again.",
         observed=shown,
         required="an address that both reach",
         remediation=Remediation(
@@ -538,105 +547,13 @@ def _replacement(given: Given, here: EndpointOverride | None) -> Remediation:
     found = find_endpoints(given)
     if found.choice is None:
         return Remediation(text=f"Put another address there; {found.reason}.")
-    host, port = found.choice.host, found.choice.port
-    after = _afterwards(given, found.choice)
+    host, port, after = found.choice.host, found.choice.port, _afterwards(given)
     if here is None:
-        return Remediation(text=f"Set the variable to {host}, with port {port} ({found.reason}).{after}")
-    data = {"data": {_HOST: host, _PORT: str(port)}}
-    return Remediation(
-        text=f"Put {host}:{port} there ({found.reason}).{after}",
-        commands=(_patch(f"configmap {here.name} -n {shlex.quote(here.namespace)}", data),),
-    )
-
-
-@check(
-    id="cluster.api-endpoint.bootstrap",
-    title="The operator's own way to the API server",
-    category="cluster",
-    scope="cluster",
-    severity=_has_bootstrap,
-    needs=(_NEEDED_INSTALLATION, OVERRIDES, SERVICE, API_SERVERS, *WHERE_NEEDS),
-)
-def api_endpoint_bootstrap(given: Given) -> Outcome:
-    """Whether bpfNetworkBootstrap, where it is Enabled, meets what the operator asks for."""
-    installation = given[_NEEDED_INSTALLATION]
-    if isinstance(installation, Absent):
-        return not_applicable("no-operator", "Only the operator has bpfNetworkBootstrap, and there is no Installation.")
-    asked = installation.value
-    if asked.bpf_network_bootstrap != "Enabled":
-        return passed(
-            "off", "bpfNetworkBootstrap is not used.", observed=excerpt(asked.bpf_network_bootstrap or "not set", 40)
+        fix = Remediation(text=f"Set the variable to {host}, with port {port} ({found.reason}).{after}")
+    else:
+        data = {"data": {_HOST: host, _PORT: str(port)}}
+        fix = Remediation(
+            text=f"Put {host}:{port} there ({found.reason}).{after}",
+            commands=(patch_command(f"configmap {here.name} -n {shlex.quote(here.namespace)}", data),),
         )
-    degraded = "the operator reports itself Degraded and changes nothing"
-    observed = f"bpfNetworkBootstrap: Enabled, linuxDataplane: {excerpt(asked.linux_dataplane or 'not set', 40)}"
-    if asked.linux_dataplane != "BPF":
-        return fail(
-            "not-bpf",
-            f"bpfNetworkBootstrap is Enabled while linuxDataplane is not BPF: {degraded}.",
-            observed=observed,
-            required="linuxDataplane: BPF",
-            remediation=Remediation(
-                text="Take it back, and set it together with linuxDataplane: BPF, in one patch.",
-                commands=(
-                    _patch("installation default", {"spec": {"calicoNetwork": {"bpfNetworkBootstrap": "Disabled"}}}),
-                ),
-            ),
-        )
-    name, namespace = given.release.platforms.api_endpoint.config_map, operator_namespace(given)
-    overrides, operator = given[OVERRIDES], given[OPERATOR]
-    if isinstance(overrides, Unknown):
-        return unseen("config-map-unseen", f"Whether a ConfigMap {name} excludes it could not be told", overrides)
-    if any(one.namespace == namespace and one.name == name for one in _all(given)):
-        return fail(
-            "both",
-            f"bpfNetworkBootstrap is Enabled, and there is a ConfigMap {name} in {excerpt(namespace, 80)}: the two "
-            f"exclude each other, and {degraded}.",
-            observed=observed,
-            required="one of the two",
-            remediation=Remediation(
-                text="Keep one: delete the ConfigMap, or set bpfNetworkBootstrap to Disabled.",
-                commands=(f"kubectl delete configmap {name} -n {shlex.quote(namespace)}",),
-            ),
-        )
-    if isinstance(operator, Unknown):
-        words = (
-            f"Whether there is a ConfigMap {name} in the operator's own namespace, which excludes it, could not be told"
-        )
-        return unseen("operator-unseen", words, operator)
-    servers, service = given[API_SERVERS], given[SERVICE]
-    for fact, what in ((service, "Service default/kubernetes"), (servers, "endpoints of default/kubernetes")):
-        if isinstance(fact, Unknown):
-            return unseen("service-unseen", f"What the operator needs of the {what} could not be told", fact)
-    if not isinstance(servers, Known) or not servers.value or not isinstance(service, Known):
-        return fail(
-            "no-endpoints",
-            f"bpfNetworkBootstrap needs the Service default/kubernetes with its EndpointSlices: {degraded}.",
-            observed="none",
-            required="EndpointSlices labelled kubernetes.io/service-name=kubernetes",
-            remediation=Remediation(text="Give Calico the address by the ConfigMap instead."),
-        )
-    bug = given.release.bootstrap_loses_address
-    if bug is not False:
-        some = "" if bug else " in some of its patches"
-        return warn(
-            "loses-address",
-            f"Calico {given.release.version}{some} forgets the addresses of the API servers that it was started with "
-            "when they are away for a while, and the node then does not find back to them.",
-            observed=observed,
-            required=f"{given.release.platforms.bootstrap.fixed_in}, or the ConfigMap",
-            remediation=Remediation(
-                text=f"Upgrade to {given.release.platforms.bootstrap.fixed_in}, or give Calico the address by the "
-                f"ConfigMap {name} instead."
-            ),
-        )
-    provider = asked.kubernetes_provider
-    if provider:
-        return warn(
-            "provider",
-            f"bpfNetworkBootstrap is Enabled on {excerpt(provider, 40)}: the operator itself warns that it may not do "
-            "there what one expects.",
-            observed=observed,
-            required="the ConfigMap with a stable address, on managed platforms",
-            remediation=Remediation(text=f"Give Calico the address by the ConfigMap {name} instead."),
-        )
-    return passed("ready", "bpfNetworkBootstrap has what it needs.", observed=observed)
+    return _with_dns(given, found.choice, fix)

@@ -284,6 +284,7 @@ def _held_against(given: Given, running: CalicoVersion, needed: str) -> Outcome:
 
 _FELIX = optional(ClusterFacts.felix_default)
 _SETTINGS = over_nodes(NodeKind.felix)
+_PER_NODE = optional(ClusterFacts.felix_per_node)
 
 
 @check(
@@ -292,7 +293,7 @@ _SETTINGS = over_nodes(NodeKind.felix)
     category="cluster",
     scope="cluster",
     severity=Severity.BLOCKER,
-    needs=(_INSTALLATION, _FELIX, _SETTINGS, _NODE),
+    needs=(_INSTALLATION, _FELIX, _SETTINGS, _PER_NODE, _NODE),
 )
 def dataplane(given: Given) -> Outcome:
     """Which dataplane is configured, and whether all nodes are told the same."""
@@ -330,17 +331,7 @@ def dataplane(given: Given) -> Outcome:
         )
     on = sum(share.nodes for share in shares if isinstance(share.fact, Known) and share.fact.value.bpf_enabled)
     if 0 < on < total:
-        return fail(
-            "mixed",
-            f"{on} of {total} nodes are told to run eBPF mode and the others are not, which is not supported: NodePort "
-            "traffic from one kind to the other is dropped.",
-            observed=f"bpfEnabled on {on} of {total} nodes",
-            required=needed,
-            remediation=Remediation(
-                text="Take bpfEnabled out of the FelixConfigurations for single nodes: one setting for all.",
-                commands=(SEE_BPF_ENABLED,),
-            ),
-        )
+        return _mixed(given, on, total, needed)
     if on:
         return _on(given, asked, needed)
     if isinstance(felix, Known) and felix.value.settings.bpf_enabled:
@@ -363,15 +354,50 @@ def dataplane(given: Given) -> Outcome:
     )
 
 
+def _mixed(given: Given, on: int, total: int, needed: str) -> Outcome:
+    """Judge where some nodes alone are told to run eBPF mode."""
+    what, observed = f"{on} of {total} nodes are told to run eBPF mode", f"bpfEnabled on {on} of {total} nodes"
+    per_node = given[_PER_NODE]
+    if isinstance(per_node, Known) and any(spec.bpf_enabled is not None for spec, _ in per_node.value):
+        return fail(
+            "mixed",
+            f"{what}, by FelixConfigurations for some nodes: see cluster.felix.per-node.",
+            observed=observed,
+            required=needed,
+        )
+    return fail(
+        "mixed",
+        f"{what} and the others are not, which is not supported: NodePort traffic from one kind to the other is "
+        "dropped.",
+        observed=observed,
+        required=needed,
+        remediation=Remediation(text="See what tells them apart: one setting for all.", commands=(SEE_BPF_ENABLED,)),
+    )
+
+
 SEE_BPF_ENABLED = "kubectl get felixconfigurations -o custom-columns=NAME:.metadata.name,BPF:.spec.bpfEnabled"
 _SEE_STATUS = "kubectl get tigerastatus calico -o yaml"
 
 
 def _on(given: Given, asked: str | None, needed: str) -> Outcome:
     """Judge where all nodes are told to run eBPF mode."""
-    bpf = given.release.calico.operator.bpf
+    rule, felix = given.release.calico.operator, given[_FELIX]
+    bpf, shown = rule.bpf, excerpt(asked or "", 40)
+    is_by_hand = (
+        given.release.operator_sets_felix
+        and isinstance(felix, Known)
+        and felix.value.settings.bpf_enabled is True
+        and (felix.value.operator_bpf_enabled or "") not in rule.true_words
+    )
+    if asked not in (None, bpf) and is_by_hand:
+        return warn(
+            "against-installation",
+            f"All nodes are told to run eBPF mode past the operator, whose Installation asks for {shown}: see "
+            "cluster.felix.ownership.",
+            observed=f"bpfEnabled, with linuxDataplane {shown}",
+            required=f"linuxDataplane {bpf}",
+        )
     if asked not in (None, bpf):
-        shown = excerpt(asked or "", 40)
         return warn(
             "against-installation",
             f"All nodes are told to run eBPF mode, and the Installation asks for {shown}: the operator turns eBPF mode "

@@ -72,9 +72,8 @@ def _kube_proxy(given: Given) -> _KubeProxy:
     owner = proxy.owner_names or None
     by = f", looked after by {owner}" if owner else ""
     if proxy.seen is None:
-        return _KubeProxy(
-            words={"off": "off", "unseen": "not seen"}.get(proxy.state, "inside of another program") + by, owner=owner
-        )
+        words = {"off": "off", "unseen": "not seen"}.get(proxy.state, "inside of another program")
+        return _KubeProxy(words=words + by, mode=(proxy.traces or None) if proxy.state == "runs" else None, owner=owner)
     setting = mode_of(given, proxy)
     mode = None if isinstance(setting, Unknown) else excerpt(setting or given.release.kube_proxy.modes.default, 60)
     where = excerpt(f"{proxy.seen.namespace}/{proxy.seen.name}", 120)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
@@ -11,7 +12,7 @@ import msgspec
 from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
 from ebpfcheck.knowledge.types import NodeLocal
 from ebpfcheck.model.check import Given, optional
-from ebpfcheck.model.cluster import ClusterFacts
+from ebpfcheck.model.cluster import ClusterFacts, EndpointOverride
 from ebpfcheck.model.facts import Known
 from ebpfcheck.model.report import ApiEndpoint
 from ebpfcheck.model.text import excerpt
@@ -80,13 +81,15 @@ def find_endpoints(given: Given) -> Found:
             where.append(seen.source)
     found = [classify(given, host, str(port), tuple(where)) for (host, port), where in sources.items()]
     # Sorting keeps the order of sources among equals.
-    found.sort(key=lambda one: (not one.usable, _rank(one)))
+    found.sort(key=lambda one: (not one.usable, _rank(given, one)))
     choice = found[0] if found and found[0].usable else None
     return Found(candidates=tuple(found), choice=choice, reason=_reason(given, choice, found))
 
 
-def _rank(endpoint: ApiEndpoint) -> int:
+def _rank(given: Given, endpoint: ApiEndpoint) -> int:
     """Return the place of an address among those that will do, the best at 0."""
+    if pods_miss(given, endpoint):
+        return 5
     if any(source not in (_OF_KUBECONFIG, _OF_ENDPOINTS) for source in endpoint.sources):
         # The nodes use it already.
         return 0 if endpoint.kind in _STABLE else 1
@@ -205,8 +208,7 @@ def _kind_of_address(given: Given, address: Address) -> tuple[str, str]:
 
 def _seen(given: Given) -> Iterator[Seen]:
     """Find addresses: those that were chosen for Calico, those of the cluster itself, that of the kubeconfig."""
-    overrides = given[OVERRIDES]
-    for override in overrides.value if isinstance(overrides, Known) else ():
+    for override in overrides_of(given):
         number = _port(override.port or "")
         if override.host and number is not None:
             where = excerpt(f"{override.namespace}/{override.name}", 120)
@@ -296,6 +298,17 @@ def node_local(given: Given, host: str, port: int | None = None) -> NodeLocal | 
     )
 
 
+def pods_miss(given: Given, endpoint: ApiEndpoint) -> bool:
+    """Whether the operator hands an address to pods of the pod network too, which do not reach it."""
+    if given.install != "operator" or given.release.operator_splits_pods:
+        return False
+    if endpoint.kind == "platform_name":
+        return _plain(endpoint.host).endswith(given.release.platforms.api_endpoint.node_names)
+    local = node_local(given, endpoint.host, endpoint.port)
+    is_hidden = local is not None and local.hidden_from_pods and given.release.version.within(local.hidden_from_pods)
+    return endpoint.kind in ("node_local", "node_proxy") and not is_hidden
+
+
 def _is_cluster_ip(given: Given, address: Address) -> bool:
     service, cidrs, kubeadm = given[SERVICE], given[_SERVICE_CIDRS], given[_KUBEADM]
     if isinstance(service, Known) and address in [_address(one) for one in service.value.cluster_ips]:
@@ -332,6 +345,17 @@ def manifest(given: Given, endpoint: ApiEndpoint, namespace: str) -> str:
         f"  KUBERNETES_SERVICE_HOST: {json.dumps(endpoint.host)}\n"
         f'  KUBERNETES_SERVICE_PORT: "{endpoint.port}"\n'
     )
+
+
+def overrides_of(given: Given) -> tuple[EndpointOverride, ...]:
+    """Return the ConfigMaps that were seen; asks for OVERRIDES."""
+    overrides = given[OVERRIDES]
+    return overrides.value if isinstance(overrides, Known) else ()
+
+
+def patch_command(target: str, patch: object) -> str:
+    """Return the command that merges a patch into an object."""
+    return f"kubectl patch {target} --type merge -p {shlex.quote(json.dumps(patch))}"
 
 
 def namespace_of(given: Given) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ebpfcheck.checks.calico import ASK_FOR_BPF, SEE_BPF_ENABLED, see_variables
+from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -124,7 +125,7 @@ _INFORMATION = optional(ClusterFacts.calico_version)
     category="cluster",
     scope="cluster",
     severity=Severity.BLOCKER,
-    needs=(_NODE, _FELIX, _INFORMATION),
+    needs=(_NODE, _FELIX, _INFORMATION, *PLATFORM_NEEDS),
 )
 def env_override(given: Given) -> Outcome:
     """Whether variables of calico-node say what FelixConfiguration is meant to."""
@@ -255,6 +256,9 @@ def _unset(given: Given, node: CalicoNode, names: Iterable[str]) -> Remediation:
                 "--show-managed-fields",
             ),
         )
+    platform = platform_of(given)
+    if platform is not None and platform.entry.own_switch:
+        return Remediation(text=platform.entry.own_switch, disruptive=True)
     daemonset = f"-n {shlex.quote(node.namespace)} set env daemonset/{shlex.quote(node.name)}"
     gone = " ".join(shlex.quote(f"{name}-") for name in names)
     return Remediation(
@@ -293,7 +297,7 @@ def felix_per_node(given: Given) -> Outcome:
     ahead = 0 if default.bpf_enabled else sum(count for spec, count in found if spec.bpf_enabled)
     whom = "for single nodes or chosen by a selector" if given.release.felix_selectors else "for single nodes"
     fix = Remediation(
-        text="See which they are, delete those of nodes that are gone, and take the field out of the others.",
+        text="See which they are, and take the field out of them.",
         commands=(
             SEE_BPF_ENABLED,
             """kubectl patch felixconfiguration NAME --type merge -p '{"spec":{"bpfEnabled":null}}'""",

@@ -4,19 +4,24 @@ import json
 import shlex
 from collections.abc import Iterator
 
+from ebpfcheck.checks.endpoints import CALICO_NODE, OVERRIDES, WHERE_NEEDS, namespace_of
 from ebpfcheck.checks.felix import set_command
 from ebpfcheck.checks.kube_proxy_state import (
     CLEANUP,
     CONFIG,
+    NODE_COUNT,
     PROXY_NEEDS,
     SETTLED_PROXY,
     Felix,
     Proxy,
     cleans,
     felix_of,
+    is_ipvs,
     is_on,
+    is_unsurveyed,
+    mode_of,
     proxy_of,
-    setting_of,
+    stays,
 )
 from ebpfcheck.model.check import (
     Given,
@@ -37,29 +42,63 @@ from ebpfcheck.model.text import excerpt
 
 _INSTALLATION = optional(ClusterFacts.installation)
 _SETTLED_INSTALLATION = settled(ClusterFacts.installation)
+_STOP_NEEDS = (OVERRIDES, *WHERE_NEEDS, _INSTALLATION)
+
+
+_ONLY_ONCE = (
+    "Only once cluster.api-endpoint.present and .usable pass and cluster.kube-proxy.mode does not fail, right before "
+    "eBPF mode:"
+)
 
 
 def _how_to_stop(given: Given, proxy: Proxy) -> Remediation:
-    """Say how kube-proxy is taken off the nodes, at its owner if it has one, or what to do where it has to stay."""
+    """Say how kube-proxy is taken off the nodes, at its owner if it has one, or what to do where it has to stay.
+
+    Asks for PROXY_NEEDS and _STOP_NEEDS. The commands are held back while they would cut nodes or Calico off.
+    """
     if proxy.has_to_stay:
+        is_done = felix_of(given).keeps_rules
         return Remediation(
             text=" ".join(
-                [*(owner.remedy for owner in proxy.owners), "Let Felix leave its rules alone, on all nodes."]
+                [
+                    *(owner.remedy for owner in proxy.owners),
+                    *([] if is_done else ["Let Felix leave its rules alone, on all nodes."]),
+                ]
             ),
-            commands=(set_command(CLEANUP, value=False),),
+            commands=() if is_done else (set_command(CLEANUP, value=False),),
         )
-    if proxy.owners or proxy.seen is None:
-        return Remediation(
-            text=" ".join(dict.fromkeys(owner.remedy for owner in proxy.owners)),
-            commands=tuple(dict.fromkeys(command for owner in proxy.owners for command in owner.commands)),
+    text, commands = _ways_to_stop(given, proxy)
+    can_go = _has_address(given) and not is_ipvs(given, proxy)
+    return Remediation(text=text if proxy.is_off else f"{_ONLY_ONCE} {text}", commands=commands if can_go else ())
+
+
+def _ways_to_stop(given: Given, proxy: Proxy) -> tuple[str, tuple[str, ...]]:
+    if proxy.owners:
+        return (
+            " ".join(dict.fromkeys(owner.remedy for owner in proxy.owners)),
+            tuple(dict.fromkeys(command for owner in proxy.owners for command in owner.commands)),
         )
+    if proxy.seen is None:
+        return "Switch kube-proxy off where it is started.", ()
     patch = {"spec": {"template": {"spec": {"nodeSelector": {given.release.kube_proxy.switch.selectors[0]: "true"}}}}}
-    return Remediation(
-        text="Keep kube-proxy off the nodes by a nodeSelector that none of them meets.",
-        commands=(
+    return (
+        "Keep kube-proxy off the nodes by a nodeSelector that none of them meets.",
+        (
             f"kubectl -n {shlex.quote(proxy.seen.namespace)} patch daemonset {shlex.quote(proxy.seen.name)} "
             f"--type merge -p {shlex.quote(json.dumps(patch, separators=(',', ':')))}",
         ),
+    )
+
+
+def _has_address(given: Given) -> bool:
+    """Whether Calico has an address of the API server without kube-proxy, be it a good one or not."""
+    installation, node, overrides = given[_INSTALLATION], given[CALICO_NODE], given[OVERRIDES]
+    bootstraps = isinstance(installation, Known) and installation.value.bpf_network_bootstrap == "Enabled"
+    if (bootstraps and given.release.has_bootstrap) or (isinstance(node, Known) and node.value.service_host):
+        return True
+    place = (namespace_of(given), given.release.platforms.api_endpoint.config_map)
+    return isinstance(overrides, Known) and any(
+        (one.namespace, one.name) == place and bool(one.host and one.port) for one in overrides.value
     )
 
 
@@ -76,11 +115,11 @@ _LOOK_AT_NODES = "Look at a node of each kind with `ebpfcheck node`: node.ipvs.r
 )
 def kube_proxy_mode(given: Given) -> Outcome:
     """Whether kube-proxy is in a mode that eBPF mode can follow."""
-    calico, modes, proxy = given.release.version, given.release.kube_proxy.modes, proxy_of(given)
+    modes, proxy = given.release.kube_proxy.modes, proxy_of(given)
     needed = f"{modes.default} mode"
     if proxy.seen is None:
-        return _mode_of_absent(proxy, needed)
-    setting = setting_of(given, proxy.seen, "--proxy-mode", lambda config: config.mode)
+        return _mode_of_absent(given, proxy, needed)
+    setting = mode_of(given, proxy)
     if isinstance(setting, Unknown):
         return unseen(
             "mode-unseen",
@@ -112,19 +151,32 @@ def kube_proxy_mode(given: Given) -> Outcome:
         return passed("off", f"kube-proxy is off; it was set to {shown} mode.", observed=observed, required=needed)
     return passed(
         "plain",
-        f"kube-proxy runs in {shown} mode, whose rules Felix {calico} removes in eBPF mode.",
+        f"kube-proxy runs in {shown} mode, whose rules Felix can remove.",
         observed=observed,
         required=needed,
     )
 
 
-def _mode_of_absent(proxy: Proxy, needed: str) -> Outcome:
+def _mode_of_absent(given: Given, proxy: Proxy, needed: str) -> Outcome:
+    modes, mode = given.release.kube_proxy.modes, mode_of(given, proxy)
+    by = "in a ConfigMap that was left" if proxy.traces is None else "by what is on the nodes"
+    if mode == modes.ipvs:
+        return _ipvs(given, proxy, f"mode {mode}, {by}", needed)
+    if mode == modes.nftables:
+        return _nftables(given, proxy, f"mode {mode}, {by}")
     if proxy.state == "off":
+        left = " Whether it left something on the nodes is for node.ipvs.residue and node.kube-proxy.residue."
+        how = (
+            "neither a DaemonSet nor static pods, one of which it would be here: it is off."
+            if proxy.platform is not None and proxy.platform.in_sight
+            else "not in the API, and it runs on none of the nodes: it is off."
+        )
+        return passed("gone", f"kube-proxy is {how}{left}", observed="no kube-proxy", required=needed)
+    if proxy.state == "runs" and not isinstance(mode, Unknown):
         return passed(
-            "gone",
-            "kube-proxy is neither a DaemonSet nor static pods, one of which it would be here: it is off. Whether it "
-            "left something on the nodes is for node.ipvs.residue and node.kube-proxy.residue.",
-            observed="no kube-proxy",
+            "plain",
+            f"kube-proxy runs in {mode} mode, as the nodes show, and Felix can remove its rules.",
+            observed=f"mode {mode}, {by}",
             required=needed,
         )
     where = (
@@ -140,12 +192,21 @@ def _mode_of_absent(proxy: Proxy, needed: str) -> Outcome:
         observed="no kube-proxy in the API",
         required=needed,
         remediation=Remediation(text=_LOOK_AT_NODES),
+        needs_survey=is_unsurveyed(given),
     )
 
 
 def _ipvs(given: Given, proxy: Proxy, observed: str, needed: str) -> Outcome:
     calico = given.release.version
-    device = given.release.network.ipvs.device
+    device, felix = given.release.network.ipvs.device, felix_of(given)
+    if proxy.state == "off" and felix.unseen is None and felix.nodes(is_on) == felix.total:
+        return passed(
+            "ipvs-was",
+            f"kube-proxy is off, and was in IPVS mode; eBPF mode is on. Felix {calico} removes nothing of IPVS: "
+            f"node.ipvs.residue tells whether a node still has {device}, and has to be rebooted.",
+            observed=observed,
+            note=True,
+        )
     if proxy.is_off:
         return warn(
             "ipvs-off",
@@ -162,7 +223,9 @@ def _ipvs(given: Given, proxy: Proxy, observed: str, needed: str) -> Outcome:
         )
     return fail(
         "ipvs",
-        "kube-proxy runs in IPVS mode. When it is taken away in that mode, or eBPF mode comes, nodes have lost all "
+        "kube-proxy runs in IPVS mode"
+        + ("" if proxy.seen is not None else f", or did and left {device} on a node")
+        + ". When it is taken away in that mode, or eBPF mode comes, nodes have lost all "
         f"connectivity, SSH included, until they were rebooted; Felix {calico} removes nothing of it. Set it to "
         "iptables mode, reboot every node, and only then go on.",
         observed=observed,
@@ -198,6 +261,13 @@ def _nftables(given: Given, proxy: Proxy, observed: str) -> Outcome:
             "if IPv6 is on.",
             observed=observed,
         )
+    if stays(given, proxy):
+        return passed(
+            "nftables-kept",
+            "kube-proxy runs in nftables mode and is to stay beside eBPF mode, and its tables with it.",
+            observed=observed,
+            note=True,
+        )
     tables = given.release.network.nft.kube_proxy_tables
     return warn(
         "nftables-stay" if removes is False else "nftables-patch",
@@ -221,7 +291,7 @@ def _nftables(given: Given, proxy: Proxy, observed: str) -> Outcome:
     category="cluster",
     scope="cluster",
     severity=Severity.BLOCKER,
-    needs=(SETTLED_PROXY, *PROXY_NEEDS, _SETTLED_INSTALLATION),
+    needs=(SETTLED_PROXY, *PROXY_NEEDS, _SETTLED_INSTALLATION, *_STOP_NEEDS),
 )
 def kube_proxy_cleanup(given: Given) -> Outcome:
     """Whether kube-proxy runs, and Felix removes its rules."""
@@ -247,16 +317,17 @@ def kube_proxy_cleanup(given: Given) -> Outcome:
             text=" ".join(
                 [
                     "Look at a node of each kind with `ebpfcheck node`: node.kube-proxy.residue shows it.",
-                    *(owner.remedy for owner in proxy.owners),
+                    *([_how_to_stop(given, proxy).text] if proxy.owners else []),
                 ]
             )
         ),
+        needs_survey=is_unsurveyed(given),
     )
 
 
 def _is_managed(given: Given) -> bool:
-    """Whether Tigera's operator is asked to take kube-proxy away, and knows how; asks for the Installation, settled."""
-    installation = given[_SETTLED_INSTALLATION]
+    """Whether Tigera's operator is asked to take kube-proxy away, and knows how."""
+    installation = given[_INSTALLATION]
     return (
         given.release.manages_kube_proxy
         and isinstance(installation, Known)
@@ -264,11 +335,15 @@ def _is_managed(given: Given) -> bool:
     )
 
 
+def _asks_for_bpf(given: Given) -> bool:
+    installation = given[_INSTALLATION]
+    return isinstance(installation, Known) and installation.value.linux_dataplane == "BPF"
+
+
 def _cleanup_beside_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
-    calico, installation = given.release.version, given[_SETTLED_INSTALLATION]
-    needed = f"kube-proxy is off in eBPF mode, or {CLEANUP} is false"
+    calico = given.release.version
+    needed = f"{CLEANUP} is false" if proxy.has_to_stay else f"kube-proxy is off in eBPF mode, or {CLEANUP} is false"
     on, fights = felix.nodes(is_on), felix.nodes(lambda one: is_on(one) and cleans(one))
-    is_asked_for = isinstance(installation, Known) and installation.value.linux_dataplane == "BPF"
     is_managed = _is_managed(given) and not proxy.refusal
     observed = f"kube-proxy runs; eBPF mode is on for {on} of {felix.total} nodes"
     if fights and is_managed:
@@ -289,7 +364,8 @@ def _cleanup_beside_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
             "fight",
             f"eBPF mode is on for {fights} of {felix.total} nodes, and kube-proxy still runs: Felix {calico} removes "
             "kube-proxy's rules and kube-proxy puts them back, over and over, which has made Services and the API "
-            f"server time out. Take kube-proxy off the nodes, or set {CLEANUP} to false.",
+            f"server time out. Set {CLEANUP} to false now"
+            + ("." if proxy.has_to_stay else ", or take kube-proxy off the nodes."),
             observed=observed,
             required=needed,
             remediation=_part(given, proxy),
@@ -317,12 +393,12 @@ def _cleanup_beside_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
             observed=observed,
             required=needed,
         )
-    if is_asked_for:
+    if _asks_for_bpf(given):
         return fail(
             "about-to-fight",
             "linuxDataplane is BPF, so that eBPF mode comes on as soon as calico-node is rolled out, and kube-proxy "
-            f"still runs: Felix {calico} will remove its rules and kube-proxy put them back, over and over. Take "
-            f"kube-proxy off the nodes, or set {CLEANUP} to false.",
+            f"still runs: Felix {calico} will remove its rules and kube-proxy put them back, over and over. Set "
+            f"{CLEANUP} to false now" + ("." if proxy.has_to_stay else ", or take kube-proxy off the nodes."),
             observed=observed,
             required=needed,
             remediation=_part(given, proxy),
@@ -356,26 +432,28 @@ def _cleanup_beside_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
 
 
 def _part(given: Given, proxy: Proxy) -> Remediation:
-    """Say how kube-proxy and Felix's cleanup are parted: kube-proxy goes, or the cleanup where it cannot."""
+    """Say how kube-proxy and Felix's cleanup are parted: the cleanup goes at once, and kube-proxy later if it can."""
     stop = _how_to_stop(given, proxy)
     if proxy.has_to_stay:
         return stop
     return Remediation(
-        text=f"{stop.text} Where kube-proxy has to stay, set {CLEANUP} to false in FelixConfiguration instead.",
-        commands=stop.commands,
-        disruptive=True,
+        text=f"Set {CLEANUP} to false: that ends it at once, and can be undone. If kube-proxy is to go after that, set "
+        f"it back to true then. {stop.text}",
+        commands=(set_command(CLEANUP, value=False),),
     )
 
 
 def _cleanup_without_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
-    calico, installation = given.release.version, given[_SETTLED_INSTALLATION]
+    calico = given.release.version
     if felix.unseen is not None:
         return unseen(
             "felix-unseen-off", "kube-proxy is off; whether Felix removes what it left could not be told", felix.unseen
         )
     seen = proxy.seen
     if proxy.state == "leaving" and seen is not None and felix.nodes(lambda one: is_on(one) and cleans(one)):
-        return warn(
+        nodes = given[NODE_COUNT]
+        is_everywhere = isinstance(nodes, Known) and (seen.desired or 0) >= nodes.value
+        return (fail if is_everywhere else warn)(
             "some-left",
             f"kube-proxy is told to keep off the nodes, and yet {seen.desired} are to run: those nodes carry the label "
             f"of its nodeSelector, or its status lags behind. In eBPF mode Felix {calico} removes their rules, and "
@@ -393,15 +471,24 @@ def _cleanup_without_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
         )
     dark = felix.nodes(lambda one: not is_on(one))
     observed = f"kube-proxy is off; eBPF mode is on for {felix.total - dark} of {felix.total} nodes"
-    if dark and not (isinstance(installation, Known) and installation.value.linux_dataplane == "BPF"):
+    if dark and proxy.state == "off" and _asks_for_bpf(given):
+        return fail(
+            "stuck",
+            f"kube-proxy is off, eBPF mode is asked for and not on for {dark} of {felix.total} nodes: nobody keeps "
+            "Services there. Let kube-proxy run again until cluster.dataplane says that eBPF mode is on.",
+            observed=observed,
+            required="kube-proxy or eBPF mode on every node",
+            remediation=_put_back(given, proxy, "until cluster.dataplane moves"),
+        )
+    if dark:
         return warn(
             "nobody",
             f"kube-proxy is off, and eBPF mode is not on for {dark} of {felix.total} nodes: unless another program "
-            "does kube-proxy's work there, nobody keeps their Services up to date. Go on and enable eBPF mode, or put "
-            "kube-proxy back.",
+            "does kube-proxy's work there, nobody keeps their Services up to date. Let kube-proxy run again, or enable "
+            "eBPF mode.",
             observed=observed,
             required="kube-proxy or eBPF mode on every node",
-            remediation=_put_back(given, proxy),
+            remediation=_put_back(given, proxy, "until eBPF mode comes; or enable that now, if nothing else fails"),
         )
     if felix.nodes(lambda one: not cleans(one)):
         return passed(
@@ -415,8 +502,8 @@ def _cleanup_without_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
     return passed("off", f"kube-proxy is off, and Felix {calico} removes the rules that it left.", observed=observed)
 
 
-def _put_back(given: Given, proxy: Proxy) -> Remediation:
-    text = "Either enable eBPF mode now, or let kube-proxy run again until you do."
+def _put_back(given: Given, proxy: Proxy, until: str) -> Remediation:
+    text = f"Let kube-proxy run again {until}."
     seen = proxy.seen
     if seen is None:
         return Remediation(text=text)
@@ -435,7 +522,7 @@ def _put_back(given: Given, proxy: Proxy) -> Remediation:
     category="cluster",
     scope="cluster",
     severity=lambda release: Severity.BLOCKER if release.manages_kube_proxy else Severity.DEGRADE,
-    needs=(SETTLED_PROXY, *PROXY_NEEDS, _INSTALLATION),
+    needs=(SETTLED_PROXY, *PROXY_NEEDS, *_STOP_NEEDS),
 )
 def kube_proxy_managed(given: Given) -> Outcome:
     """Whether somebody would put kube-proxy back, and whether the operator can take it away."""
@@ -450,6 +537,7 @@ def kube_proxy_managed(given: Given) -> Outcome:
             reason=Reason.NOT_COLLECTED,
             observed="no kube-proxy in the API",
             remediation=Remediation(text="Look at a node of each kind with `ebpfcheck node`: node.kube-proxy.residue."),
+            needs_survey=is_unsurveyed(given),
         )
     if asks and manages and proxy.refusal:
         return _refused(given, proxy)
@@ -461,14 +549,31 @@ def kube_proxy_managed(given: Given) -> Outcome:
             installation,
             observed=marks,
         )
-    if proxy.state == "inside":
+    if proxy.has_to_stay:
+        return passed(
+            "stays",
+            f"{proxy.owner_names} keeps kube-proxy{_in_brackets(marks)}: what is changed of it in the cluster is put "
+            "back. See cluster.kube-proxy.cleanup.",
+            observed=marks,
+            note=True,
+        )
+    if proxy.seen is None and proxy.owners and not proxy.is_off:
+        unless = "" if proxy.state == "runs" else " unless that was told to leave it out, which the API does not show"
         return warn(
             "inside",
-            f"On {proxy.owner_names} kube-proxy runs inside of another program unless that was told to leave it out, "
-            "which the API does not show. Nothing in the cluster takes it away: switch it off there.",
+            f"On {proxy.owner_names} kube-proxy runs inside of another program{unless}. Nothing in the cluster takes "
+            "it away: switch it off there.",
             observed="no kube-proxy in the API",
             required="kube-proxy is switched off at its owner",
             remediation=_how_to_stop(given, proxy),
+        )
+    if proxy.is_only_written and proxy.is_kept_off:
+        return passed(
+            "written-off",
+            f"kube-proxy is kept off by its nodeSelector. {proxy.owner_names[:1].upper()}{proxy.owner_names[1:]} has "
+            f"written it{_in_brackets(marks)}: if that still looks after it, an update may bring kube-proxy back.",
+            observed=marks,
+            note=True,
         )
     if proxy.owners and proxy.is_off and proxy.seen is not None:
         return warn(
@@ -483,8 +588,7 @@ def kube_proxy_managed(given: Given) -> Outcome:
         return warn(
             "owned",
             f"kube-proxy is looked after by {proxy.owner_names}{_in_brackets(marks)}: what is changed of it in the "
-            "cluster may be put back, and kube-proxy then runs beside eBPF mode. "
-            + ("It has to stay." if proxy.has_to_stay else "Switch it off there."),
+            "cluster may be put back, and kube-proxy then runs beside eBPF mode. Switch it off there.",
             observed=marks,
             required="kube-proxy is switched off at its owner",
             remediation=_how_to_stop(given, proxy),
@@ -534,6 +638,16 @@ def _refused(given: Given, proxy: Proxy) -> Outcome:
             "refused-felix-unseen",
             f"{cause}; whether Felix would remove kube-proxy's rules could not be told",
             felix.unseen,
+            observed=observed,
+            required=needed,
+            remediation=fix,
+        )
+    fights = felix.nodes(lambda one: is_on(one) and cleans(one))
+    if proxy.state == "runs" and (fights or (_asks_for_bpf(given) and felix.unseen is None and felix.nodes(cleans))):
+        return warn(
+            "refused-now",
+            f"{cause}: kube-proxy stays beside eBPF mode. See cluster.kube-proxy.cleanup for what ends that, and set "
+            "it to Disabled.",
             observed=observed,
             required=needed,
             remediation=fix,

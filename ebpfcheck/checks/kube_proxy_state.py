@@ -1,25 +1,33 @@
 """What kube-proxy is, as the API shows it: whether it runs, who looks after it, how it is set, what Felix does."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
 from ebpfcheck.knowledge.types import ProxyOwner, ProxyPlatform
-from ebpfcheck.model.check import Given, optional, over_nodes, settled
+from ebpfcheck.model.check import Given, Share, optional, over_nodes, settled
 from ebpfcheck.model.cluster import ClusterFacts, KubeProxy, KubeProxyConfig, Marks
-from ebpfcheck.model.facts import FelixSettings, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import NOT_SURVEYED, FelixSettings, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.text import excerpt
+
+T = TypeVar("T")
 
 SETTLED_PROXY = settled(ClusterFacts.kube_proxy)
 PROXY = optional(ClusterFacts.kube_proxy)
 CONFIG = optional(ClusterFacts.kube_proxy_config)
 _OPENSHIFT = optional(ClusterFacts.openshift)
-_NODE_COUNT = optional(ClusterFacts.node_count)
+NODE_COUNT = optional(ClusterFacts.node_count)
 _FELIX = over_nodes(NodeKind.felix)
 _MARKS = over_nodes(NodeKind.platform_marks)
-PROXY_NEEDS = (PROXY, CONFIG, _OPENSHIFT, _NODE_COUNT, _FELIX, *PLATFORM_NEEDS)
+_LINKS = over_nodes(NodeKind.links)
+_NFT_TABLES = over_nodes(NodeKind.nft_tables)
+_CHAINS = over_nodes(NodeKind.kube_chains)
+_PROGRAMS = over_nodes(NodeKind.programs)
+PROXY_NEEDS = (
+    PROXY, CONFIG, _OPENSHIFT, NODE_COUNT, _FELIX, _LINKS, _NFT_TABLES, _CHAINS, _PROGRAMS, *PLATFORM_NEEDS,
+)  # fmt: skip
 """What the functions here ask for, all of it in whatever state it is."""
 
 CLEANUP = "bpfKubeProxyIptablesCleanupEnabled"
@@ -47,11 +55,22 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     """The marks that tell of its owners."""
     refusal: str
     """Why kubeProxyManagement would keep its hands off it; empty where it would not."""
+    has_selector: bool = False
+    """Whether its nodeSelector keeps it off all nodes."""
+    is_only_written: bool = False
+    """Whether nothing but fields that somebody has written, once, tells of an owner."""
+    traces: str | None = None
+    """The mode that the nodes show where the API does not show kube-proxy, "" for none; None where they do not tell."""
 
     @property
     def is_off(self) -> bool:
         """Whether it is kept off the nodes."""
         return self.state in ("off", "leaving")
+
+    @property
+    def is_kept_off(self) -> bool:
+        """Whether it is off for good by its nodeSelector, not just wanted nowhere."""
+        return self.state == "off" and self.has_selector
 
     @property
     def has_to_stay(self) -> bool:
@@ -70,13 +89,19 @@ def proxy_of(given: Given) -> Proxy:
     seen = fact.value if isinstance(fact, Known) else None
     platform = _platform(given, seen)
     marked = tuple(_marked(given, seen.marks)) if seen is not None else ()
+    on_nodes = _on_nodes(given) if seen is None else _OnNodes()
     return Proxy(
         seen=seen,
-        state=_state(given, seen, platform),
+        state=_state(given, seen, platform, on_nodes),
         platform=platform,
         owners=_owners(seen, platform, tuple(mark for mark, _ in marked)),
         evidence=tuple(dict.fromkeys(shown for _, shown in marked)),
         refusal=_refusal(given, seen, [shown for mark, shown in marked if mark.refused]),
+        has_selector=seen is not None and _has_selector(given, seen),
+        is_only_written=bool(marked)
+        and all(mark.manager for mark, _ in marked)
+        and not (platform is not None and platform.owner),
+        traces=on_nodes.mode,
     )
 
 
@@ -92,31 +117,82 @@ def _platform(given: Given, seen: KubeProxy | None) -> ProxyPlatform | None:
     return hiding or next((one for one in entries if one.platform == found.entry.name), None)
 
 
-def _state(given: Given, seen: KubeProxy | None, platform: ProxyPlatform | None) -> State:
+class _OnNodes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the nodes show of kube-proxy; None where they do not tell."""
+
+    state: Literal["runs", "off"] | None = None
+    mode: str | None = None
+
+
+def _on_nodes(given: Given) -> _OnNodes:
+    """Return what the nodes show; unless one has IPVS, only where all of them were looked at."""
+    network, modes = given.release.network, given.release.kube_proxy.modes
+    links, tables = _values(given[_LINKS]), _values(given[_NFT_TABLES])
+    chains, programs = _values(given[_CHAINS]), _values(given[_PROGRAMS])
+    running = {program for names in programs for program in names}
+    is_it = not running.isdisjoint(network.healthz.kube_proxies)
+    may_be_it = is_it or not running.isdisjoint(network.healthz.may_be_kube_proxy)
+    is_whole = all(_is_whole(given[need]) for need in (_LINKS, _NFT_TABLES, _CHAINS, _PROGRAMS))
+    if any(link.name == network.ipvs.device for found in links for link in found):
+        # The device stays when kube-proxy goes.
+        return _OnNodes(state="runs" if is_it else "off" if is_whole and not may_be_it else None, mode=modes.ipvs)
+    if not is_whole:
+        return _OnNodes()
+    if any(table in network.nft.kube_proxy_tables for found in tables for table in found):
+        mode = modes.nftables
+    else:
+        mode = modes.default if any(found.of_services for found in chains) else ""
+    if is_it or (mode and may_be_it):
+        return _OnNodes(state="runs", mode=mode or None)
+    return _OnNodes(state="off", mode=mode)
+
+
+def _values(shares: tuple[Share[T], ...]) -> list[T]:
+    return [share.fact.value for share in shares if isinstance(share.fact, Known)]
+
+
+def _is_whole(shares: tuple[Share[Any], ...]) -> bool:
+    return bool(shares) and not any(isinstance(share.fact, Unknown) for share in shares)
+
+
+def is_unsurveyed(given: Given) -> bool:
+    """Whether there are nodes, and nobody looked at any of them; asks for PROXY_NEEDS."""
+    shares = given[_PROGRAMS]
+    return bool(shares) and all(share.fact == NOT_SURVEYED for share in shares)
+
+
+def _state(given: Given, seen: KubeProxy | None, platform: ProxyPlatform | None, on_nodes: _OnNodes) -> State:
     if seen is not None:
         return _state_of_seen(given, seen)
-    return "unseen" if isinstance(given[PROXY], Unknown) else _state_of_absent(given, platform)
+    return "unseen" if isinstance(given[PROXY], Unknown) else _state_of_absent(given, platform, on_nodes)
+
+
+def _has_selector(given: Given, seen: KubeProxy) -> bool:
+    return any(key in given.release.kube_proxy.switch.selectors for key, _ in seen.node_selector)
 
 
 def _state_of_seen(given: Given, seen: KubeProxy) -> State:
-    selectors = given.release.kube_proxy.switch.selectors
-    if any(key in selectors for key, _ in seen.node_selector):
+    if seen.desired is None:
+        return "unseen"
+    if _has_selector(given, seen):
         return "leaving" if seen.desired else "off"
-    nodes = given[_NODE_COUNT]
+    nodes = given[NODE_COUNT]
     # Without nodes none is wanted, whatever comes with the first one.
     is_empty = isinstance(nodes, Known) and nodes.value == 0
     return "runs" if seen.desired or is_empty else "off"
 
 
-def _state_of_absent(given: Given, platform: ProxyPlatform | None) -> State:
+def _state_of_absent(given: Given, platform: ProxyPlatform | None, on_nodes: _OnNodes) -> State:
     openshift = given[_OPENSHIFT]
     is_coming = isinstance(openshift, Known) and openshift.value.deploy_kube_proxy is True
-    if platform is None or is_coming:
+    if is_coming:
         return "unseen"
+    if platform is None:
+        return on_nodes.state or "unseen"
     if not platform.in_sight:
-        return "inside" if platform.can_go else "runs"
-    marks = {mark for share in given[_MARKS] if isinstance(share.fact, Known) for mark in share.fact.value}
-    return "unseen" if marks.intersection(platform.hidden_on) else "off"
+        return on_nodes.state or ("inside" if platform.can_go else "runs")
+    marks = {mark for found in _values(given[_MARKS]) for mark in found}
+    return (on_nodes.state or "unseen") if marks.intersection(platform.hidden_on) else "off"
 
 
 def _marked(given: Given, marks: Marks) -> Iterator[tuple[ProxyOwner, str]]:
@@ -264,7 +340,13 @@ def setting_of(
 
 
 def mode_of(given: Given, proxy: Proxy) -> str | Unknown:
-    """Return kube-proxy's mode, "" where it is left to its default; asks for PROXY_NEEDS."""
+    """Return kube-proxy's mode, "" where it is left to its default, or had none to show; asks for PROXY_NEEDS."""
+    config = given[CONFIG]
+    if proxy.seen is None and proxy.traces is not None:
+        return proxy.traces
+    if proxy.seen is None and proxy.state == "off" and isinstance(config, Known):
+        # Its DaemonSet was deleted, and its ConfigMap was not.
+        return config.value.mode or ""
     if proxy.seen is None:
         return Unknown(reason=Reason.NOT_COLLECTED, detail="kube-proxy is not in the API")
     return setting_of(given, proxy.seen, "--proxy-mode", lambda config: config.mode)

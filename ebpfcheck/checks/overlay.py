@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable
 from ipaddress import ip_network
 
+from ebpfcheck.checks.felix import set_command
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -60,7 +61,7 @@ def encapsulation(given: Given) -> Outcome:
             "reach other nodes.",
             observed=_names(wrong),
             required=needed,
-            remediation=_change(wrong, ipipMode=_OFF),
+            remediation=_without_ipip(wrong),
         )
     if odd:
         return unknown(
@@ -89,7 +90,7 @@ def encapsulation(given: Given) -> Outcome:
             "documentation recommends.",
             observed=_names(ipip),
             required=needed,
-            remediation=_change(ipip, ipipMode=_OFF, vxlanMode="CrossSubnet"),
+            remediation=_to_vxlan(given, ipip),
         )
     bare = [pool for pool in in_use if not _uses_vxlan(pool)]
     if bare:
@@ -106,19 +107,22 @@ def encapsulation(given: Given) -> Outcome:
 
 
 def _vxlan(given: Given, in_use: list[IpPool], old: list[IpPool], needed: str) -> Outcome:
-    felix = given[_FELIX]
-    port = felix.value.settings.vxlan_port if isinstance(felix, Known) else None
-    usual = given.release.network.vxlan.port
-    shown = f"UDP port {port or usual}" + (" (or what vxlanPort says)" if isinstance(felix, Unknown) else "")
     return passed(
         "vxlan",
-        f"{_names(in_use)} uses VXLAN, as is recommended for eBPF mode. {shown} has to be open between all nodes; what "
-        "is connected over VXLAN does not outlive the switch."
+        f"{_names(in_use)} uses VXLAN, as is recommended for eBPF mode. {_port(given)} has to be open between all "
+        "nodes; what is connected over VXLAN does not outlive the switch."
         + (f" Addresses of {_names(old)}, which is disabled, still go by IPIP." if old else ""),
         observed=_names(in_use),
         required=needed,
         note=True,
     )
+
+
+def _port(given: Given) -> str:
+    felix = given[_FELIX]
+    port = felix.value.settings.vxlan_port if isinstance(felix, Known) else None
+    usual = given.release.network.vxlan.port
+    return f"UDP port {port or usual}" + (" (or what vxlanPort says)" if isinstance(felix, Unknown) else "")
 
 
 def _without_pools(given: Given) -> Outcome:
@@ -129,17 +133,14 @@ def _without_pools(given: Given) -> Outcome:
     node, installation = given[_NODE], given[_INSTALLATION]
     if isinstance(node, Absent) and isinstance(installation, Absent):
         return not_applicable("no-calico", "Calico is not installed, and has no IPPools yet.")
-    hidden = _hidden(given)
-    if hidden is not None:
-        return unseen(
-            "network-unseen", f"{_NO_POOLS}, and which network gives pods addresses could not be seen", hidden
-        )
-    return unknown(
+    if not isinstance(node, Known) and not isinstance(installation, Known):
+        hidden = node if isinstance(node, Unknown) else installation
+        return unseen("install-unseen", f"{_NO_POOLS}, and whether Calico is installed could not be seen", hidden)
+    return passed(
         "no-pools",
-        f"{_NO_POOLS}, and no CNI plugin of a cloud: which network carries pods' packets could not be told.",
-        reason=Reason.UNSUPPORTED,
+        f"{_NO_POOLS}: another IPAM gives the addresses, and its network carries them.",
         observed="no IPPools",
-        required="VXLAN, or a network that carries pods' addresses itself",
+        note=True,
     )
 
 
@@ -269,11 +270,35 @@ def _names(pools: Iterable[IpPool]) -> str:
     return "IPPool " + ", ".join(f"{excerpt(one.name, 60)} ({excerpt(one.cidr, 45)})" for one in listed[:_SHOWN]) + more
 
 
-def _change(pools: Iterable[IpPool], **modes: str) -> Remediation:
-    patch = shlex.quote(json.dumps({"spec": modes}))
+def _to_vxlan(given: Given, pools: Iterable[IpPool]) -> Remediation:
+    """Return how pools go from IPIP to VXLAN between the same nodes, as clouds may drop what goes without."""
+    setting, bug = given.release.calico.vxlan_setting, next(iter(given.release.vxlan_bugs), None)
+    upgrade = "" if bug is None else f"After upgrading to {bug.fixed_in} or later (cluster.calico.version): "
+    steps = [f"{upgrade}{'open' if upgrade else 'Open'} {_port(given)} between all nodes first, then {_POOLS_CHANGE}"]
+    commands = [_patch(pool, ipipMode=_OFF, vxlanMode=pool.ipip_mode) for pool in pools]
+    if given.release.version.within(setting.releases):
+        steps.append(
+            f"Felix {given.release.version} takes VXLAN from {setting.field} in FelixConfiguration, not from pools: "
+            "calicoctl sets it as it writes a pool, and kubectl does not, so set it first."
+        )
+        commands.insert(0, set_command(setting.field, value=True))
+    return Remediation(text=" ".join(steps), commands=tuple(commands), disruptive=True)
+
+
+def _without_ipip(pools: Iterable[IpPool]) -> Remediation:
     return Remediation(
-        text="Change the pools, and where the operator's Installation lists them its encapsulation too. Connections "
-        "between pods break while nodes change over.",
-        commands=tuple(f"kubectl patch ippool {shlex.quote(pool.name)} --type merge -p {patch}" for pool in pools),
+        text=f"C{_POOLS_CHANGE[1:]}",
+        commands=tuple(_patch(pool, ipipMode=_OFF) for pool in pools),
         disruptive=True,
     )
+
+
+_POOLS_CHANGE = (
+    "change the pools, and where the operator's Installation lists them its encapsulation too. Connections between "
+    "pods break while nodes change over."
+)
+
+
+def _patch(pool: IpPool, **modes: str) -> str:
+    patch = shlex.quote(json.dumps({"spec": modes}))
+    return f"kubectl patch ippool {shlex.quote(pool.name)} --type merge -p {patch}"

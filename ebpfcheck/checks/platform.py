@@ -81,7 +81,9 @@ def _signs(given: Given, entry: PlatformEntry) -> Iterator[str]:
     """Tell what nodes, the API server and kubeadm show of a platform."""
     # Told by what, not on how many nodes: the evidence stays the same while the cluster grows.
     marks = sorted({mark for share in given[_MARKS] for mark in _known(share) or ()})
-    yield from (f"nodes carry {excerpt(mark, 80)}" for mark in marks if mark.startswith(entry.marks))
+    # One for each beginning: a platform has many labels of the same kind.
+    telling = {next((mark for mark in marks if mark.startswith(prefix)), "") for prefix in entry.marks}
+    yield from (f"nodes carry {excerpt(mark, 80)}" for mark in sorted(telling - {""}))
     yield from (f"providerID {text}://" for text in _texts(given, _PROVIDERS) if text in entry.providers)
     for text in _texts(given, _KUBELETS):
         if any(part in text for part in entry.kubelets):

@@ -159,10 +159,9 @@ def _shown(subnet: Subnet) -> str:
 
 def _scheme(provider_id: str) -> str:
     scheme, sign, _ = provider_id.partition("://")
-    if sign:
-        return scheme[:40]
-    # Oracle's has no scheme: ocid1.instance.oc1...
-    return provider_id.partition(".")[0][:40]
+    # Oracle's has no scheme.
+    oracle = "ocid1"
+    return scheme[:40] if sign else oracle if provider_id.startswith(f"{oracle}.") else ""
 
 
 # Nodes of one kind carry the same keys.

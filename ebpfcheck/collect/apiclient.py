@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import msgspec
 import urllib3
@@ -147,8 +147,8 @@ class ApiClient:
         return self._tried("POST", path, body, patient=True)
 
     def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> bytes:
-        renewed = False
-        for attempt in range(_TRIES):
+        renewed, attempt = False, 0
+        while True:
             road = self._road
             try:
                 return self._once(road, method, target, body, patient=patient)
@@ -164,12 +164,12 @@ class ApiClient:
                         error.words + asked, Reason.TIMEOUT if asked else error.reason, error.status
                     ) from None
                 time.sleep(delay)
+                attempt += 1
             except ApiError as error:
                 if error.status != 401 or renewed:
                     raise
                 renewed = True
                 self._renew_road(road, error)
-        raise AssertionError("unreachable")
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()
@@ -200,9 +200,10 @@ class ApiClient:
             if is_final or (not patient and reason is Reason.UNREACHABLE):
                 raise failed from error
             raise _RetryableError(failed) from error
-        except ValueError as error:
-            # Such as a token that cannot stand in a header.
-            raise ApiError(f"the request cannot be made: {excerpt(str(error))}", Reason.UNSUPPORTED) from error
+        except ValueError:
+            # The error's own words hold the token.
+            words = "the request cannot be made: the credentials hold characters that no header may"
+            raise ApiError(words, Reason.UNSUPPORTED) from None
 
     def _body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         chunks: list[bytes] = []
@@ -239,7 +240,8 @@ def _refused(response: urllib3.BaseHTTPResponse, data: bytes) -> ApiError | _Ret
     if status == 404 and answer.kind != "Status" and not data.startswith(b"404 page not found"):
         # What says so is no API server, but something on the way to one.
         return ApiError(words, Reason.UNSUPPORTED)
-    return ApiError(words, Reason.FORBIDDEN if status == 403 else Reason.UNSUPPORTED, status)
+    is_told = status == 403 and answer.kind == "Status"
+    return ApiError(words, Reason.FORBIDDEN if is_told else Reason.UNSUPPORTED, status)
 
 
 def _retry_after(text: str | None) -> float | None:
@@ -293,9 +295,12 @@ def _pool(access: Access, connections: int) -> urllib3.PoolManager:
             from urllib3.contrib.socks import SOCKSProxyManager
 
             return SOCKSProxyManager(access.proxy, **options)
-        return urllib3.ProxyManager(access.proxy, **options)
+        user = urllib3.util.parse_url(access.proxy).auth
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
+        return urllib3.ProxyManager(access.proxy, proxy_headers=headers, **options)
     except (ImportError, HTTPError, LocationParseError, ValueError) as error:
-        raise CannotRunError(f"the kubeconfig's proxy-url cannot be used: {excerpt(str(error))}") from error
+        # Some of these errors name the URL, and with it a password.
+        raise CannotRunError(f"the kubeconfig's proxy-url cannot be used ({type(error).__name__})") from None
 
 
 def _tls(access: Access) -> ssl.SSLContext:

@@ -19,7 +19,9 @@ from ebpfcheck.collect.objects import (
     calico_container,
     command_of,
     installation_of,
+    is_observed,
     kept_variables,
+    kube_proxies,
     main_container,
     marks_of,
     masters_of,
@@ -195,7 +197,7 @@ class _Answers:
 
     def _described(self, node: wire.DaemonSet) -> CalicoNode:
         main = calico_container(node)
-        spec, status, metadata = node.spec.template.spec, node.status, node.metadata
+        spec, status, metadata = node.spec.template.spec, node.status or wire.DaemonSetStatus(), node.metadata
         containers = (*(spec.init_containers or ()), *spec.containers)
         return CalicoNode(
             namespace=metadata.namespace,
@@ -204,9 +206,7 @@ class _Answers:
             desired=status.desired_number_scheduled,
             updated=status.updated_number_scheduled,
             available=status.number_available,
-            is_observed=status.observed_generation is None
-            or metadata.generation is None
-            or status.observed_generation >= metadata.generation,
+            is_observed=is_observed(node),
             env=tuple((variable.name.upper(), self._value(variable)) for variable in kept_variables(node)),
             dns_policy=spec.dns_policy,
             service_host=next(
@@ -214,10 +214,7 @@ class _Answers:
             ),
             env_from=tuple(
                 dict.fromkeys(
-                    source.config_map_ref.name
-                    for container in containers
-                    for source in container.env_from or ()
-                    if source.config_map_ref is not None
+                    name for container in containers for source in container.env_from or () for name in _names(source)
                 )
             ),
             init_containers=tuple(container.name for container in spec.init_containers or ()),
@@ -227,7 +224,8 @@ class _Answers:
     def _value(self, variable: wire.EnvVar) -> str | None:
         """Return a variable's value, looked up where it comes from calico-config."""
         if variable.value_from is None:
-            return variable.value or ""
+            # $(NAME) stands for another variable's value.
+            return None if "$(" in (variable.value or "") else variable.value or ""
         reference, config = variable.value_from.config_map_key_ref, self._asked.calico_config
         if reference is None or config is None or config.value is None or reference.name != config.place.name:
             return None
@@ -319,15 +317,28 @@ class _Answers:
                 command=command_of(spec),
                 masters=masters_of([spec]),
                 node_selector=tuple(sorted((spec.node_selector or {}).items())),
-                desired=proxy.status.desired_number_scheduled,
+                desired=proxy.status.desired_number_scheduled if proxy.status and is_observed(proxy) else None,
                 marks=marks_of(proxy.metadata),
             )
             return Known(value=described, source=self._queries.source(self._asked.daemon_sets.place))
         failure = self._queries.failure(self._asked.daemon_sets)
         if failure is not None:
             return failure
+        several = kube_proxies(self._asked.daemon_sets.listing.items)
+        if several:
+            names = ", ".join(f"{one.metadata.namespace}/{one.metadata.name}" for one in several)
+            return Unknown(
+                reason=Reason.UNSUPPORTED,
+                detail=f"several DaemonSets run kube-proxy ({names}), which are not judged together",
+                source=self._queries.source(self._asked.daemon_sets.place),
+            )
         for query in self._asked.static_proxies:
-            pods = query.listing.items
+            # Those of a DaemonSet elsewhere may be labelled so too.
+            pods = [
+                pod
+                for pod in query.listing.items
+                if any(owner.kind == "Node" for owner in pod.metadata.owner_references or ())
+            ]
             if pods:
                 described = KubeProxy(
                     namespace=KUBE_SYSTEM,
@@ -361,10 +372,12 @@ class _Answers:
         )
 
     def _api_endpoints(self) -> Fact[tuple[str, ...]]:
-        if self._asked.slices.listing.items:
-            return self._queries.list_fact(self._asked.slices, lambda slices: tuple(addresses_of_slices(slices)))
-        if self._asked.endpoints.value is not None:
-            return self._queries.object_fact(self._asked.endpoints, lambda found: tuple(addresses_of_endpoints(found)))
+        slices, endpoints = self._asked.slices, self._asked.endpoints
+        # That there is no API server cannot be, as one has answered: an empty list tells nothing.
+        if any(addresses_of_slices(slices.listing.items)):
+            return self._queries.list_fact(slices, lambda found: tuple(addresses_of_slices(found)))
+        if endpoints.value is not None and any(addresses_of_endpoints(endpoints.value)):
+            return self._queries.object_fact(endpoints, lambda found: tuple(addresses_of_endpoints(found)))
         failure = self._queries.failure(self._asked.slices)
         if failure is None or isinstance(failure, Absent):
             failure = self._queries.failure(self._asked.endpoints)
@@ -435,6 +448,13 @@ class _Answers:
                 reason=Reason.FORBIDDEN,
                 detail=f"this account may not {rights}; `ebpfcheck rbac` prints the role that is needed",
             )
+
+
+def _names(source: wire.EnvFrom) -> Iterable[str]:
+    if source.config_map_ref is not None:
+        yield source.config_map_ref.name
+    if source.secret_ref is not None:
+        yield f"the Secret {source.secret_ref.name}"
 
 
 def _context(access: Access, sources: SourceIndex) -> Fact[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ebpfcheck.collect.access import Access
 
 
+_SLICE = 0.2
 # How long a process that has answered may take to be gone, in seconds.
 _FAREWELL = 2.0
 
@@ -109,7 +110,10 @@ class _Loading:
         chunks: list[bytes] = []
         with self._out, selectors.DefaultSelector() as selector:
             selector.register(self._out, selectors.EVENT_READ)
-            while selector.select(max(0.0, deadline - time.monotonic())):
+            while (left := deadline - time.monotonic()) > 0:
+                # In slices, since a signal that comes just before a wait is heeded only after it.
+                if not selector.select(min(left, _SLICE)):
+                    continue
                 chunk = self._out.read(65536)
                 if not chunk:
                     self._is_read = True

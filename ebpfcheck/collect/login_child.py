@@ -119,7 +119,7 @@ def _access(configuration: Any, context: str | None, cluster: str | None) -> Acc
         server=configuration.host,
         context=context,
         cluster=cluster,
-        authorization=token or None,
+        authorization=token.strip() if token else None,
         ca=_read(configuration.ssl_ca_cert),
         client_certificate=_read(configuration.cert_file),
         client_key=_read(configuration.key_file),

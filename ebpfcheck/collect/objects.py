@@ -7,6 +7,7 @@ from datetime import datetime
 from ebpfcheck.collect import wire
 from ebpfcheck.model.cluster import Installation, IpPool, Marks, Operator, ServiceAddress
 
+_KUBE_PROXY = re.compile(r"(?:.*/)?(?:[\w.-]*-)?kube-proxy(?:-(?:amd64|arm64|ppc64le|s390x))?(?:[:@].*)?")
 _MASTER = re.compile(r"--master[= ]([^\s'\"]+)")
 # Variables of calico-node that are kept beside Felix's own.
 _VARIABLES = ("CALICO_CGROUP_PATH", "CALICO_NETWORKING_BACKEND", "DATASTORE_TYPE", "ETCD_ENDPOINTS")
@@ -21,6 +22,23 @@ def best_of(found: Iterable[wire.DaemonSet], names: Sequence[str], namespaces: S
         return where, names.index(one.metadata.name)
 
     return min((one for one in found if one.metadata.name in names), key=rank, default=None)
+
+
+def is_observed(one: wire.DaemonSet) -> bool:
+    """Whether a DaemonSet's status is about the template that it has now, as far as it says."""
+    seen, made = one.status.observed_generation if one.status else None, one.metadata.generation
+    return seen is None or made is None or seen >= made
+
+
+def kube_proxies(found: Iterable[wire.DaemonSet]) -> list[wire.DaemonSet]:
+    """Return the DaemonSets that run kube-proxy on Linux, whatever their names are."""
+    specs = [(one, one.spec.template.spec) for one in found]
+    return [
+        one
+        for one, spec in specs
+        if _KUBE_PROXY.fullmatch(main_container(spec).image)
+        and (spec.node_selector or {}).get("kubernetes.io/os") != "windows"
+    ]
 
 
 def calico_container(node: wire.DaemonSet) -> wire.Container:

@@ -16,6 +16,7 @@ from ebpfcheck.model.text import excerpt
 T = TypeVar("T")
 U = TypeVar("U")
 
+_SLICE = 0.2
 WORKERS = 6
 """How many requests are under way at once."""
 
@@ -225,10 +226,13 @@ class Queries:
         """Have a query asked as soon as a thread is free."""
         self._waiting.put(query)
 
-    def wait(self, *queries: Query) -> None:
-        """Return when these are done, or the time is up."""
+    def wait(self, *queries: Query, at_most: float = float("inf")) -> None:
+        """Return when these are done, the time is up, or it took `at_most` seconds."""
+        end = min(self._deadline, time.monotonic() + at_most)
         for query in queries:
-            query.done.wait(max(0.0, self._deadline - time.monotonic()))
+            # In slices, since a signal that comes just before a wait is heeded only after it.
+            while not query.done.is_set() and (left := end - time.monotonic()) > 0:
+                query.done.wait(min(left, _SLICE))
 
     def finish(self, *queries: ListQuery[Any, Any] | ObjectQuery[Any]) -> None:
         """Wait for these, and keep what has come by then."""

@@ -28,6 +28,9 @@ from ebpfcheck.model.cluster import (
     ServiceAddress,
 )
 from ebpfcheck.model.facts import (
+    FELIX_NOT_GIVEN,
+    NOT_COLLECTED,
+    NOT_SURVEYED,
     AttachedProgram,
     AttachedPrograms,
     FelixSettings,
@@ -68,6 +71,12 @@ class Rule(Enum):
     """It is the URL, the name or the address of a server."""
     IMAGE = auto()
     """It is the name of an image, whose registry may be somebody's own."""
+    KEY = auto()
+    """It is the key of a label or the like, or an API group; those of Kubernetes and of known projects stay."""
+    NAME = auto()
+    """It is a name that somebody chose, or several with slashes between them; usual ones stay."""
+    COMMAND = auto()
+    """It is a word of a command; of options that the judgement does not read the values go."""
     PROC_VERSION = auto()
     """Who built the kernel, and where; the rest of /proc/version is what Felix itself reads."""
 
@@ -83,33 +92,33 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "context": Rule.CLUSTER,
         "server": Rule.SERVER,
         "server_version": Rule.KEPT,
-        "api_groups": Rule.KEPT,
+        "api_groups": Rule.KEY,
         "missing_rights": Rule.KEPT,
         "node_subnets": Rule.TEXT,
         "calico_version": Rule.KEPT,
         "install": Rule.KEPT,
-        "other_networks": Rule.KEPT,
+        "other_networks": Rule.NAME,
         "api_endpoints": Rule.TEXT,
         "service_cidrs": Rule.TEXT,
     },
     Marks: {
-        "labels": (Rule.KEPT, Rule.WORDS),
-        "annotations": Rule.KEPT,
-        "managers": Rule.WORDS,
+        "labels": (Rule.KEY, Rule.NAME),
+        "annotations": Rule.KEY,
+        "managers": Rule.NAME,
         "owners": Rule.KEPT,
     },
     CalicoNode: {
-        "namespace": Rule.KEPT,
+        "namespace": Rule.NAME,
         "name": Rule.KEPT,
         "image": Rule.IMAGE,
         "env": (Rule.KEPT, Rule.WORDS),
         "dns_policy": Rule.KEPT,
         "service_host": Rule.SERVER,
-        "env_from": Rule.KEPT,
+        "env_from": Rule.NAME,
         "init_containers": Rule.KEPT,
     },
     CalicoPods: {"images": (Rule.IMAGE, Rule.KEPT)},
-    Operator: {"namespace": Rule.KEPT, "name": Rule.KEPT, "image": Rule.IMAGE},
+    Operator: {"namespace": Rule.NAME, "name": Rule.KEPT, "image": Rule.IMAGE},
     Installation: {
         "variant": Rule.KEPT,
         "kubernetes_provider": Rule.KEPT,
@@ -121,10 +130,10 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "calico_version": Rule.KEPT,
     },
     FelixObject: {"operator_bpf_enabled": Rule.KEPT},
-    IpPool: {"name": Rule.TEXT, "cidr": Rule.TEXT, "ipip_mode": Rule.KEPT, "vxlan_mode": Rule.KEPT},
+    IpPool: {"name": Rule.NAME, "cidr": Rule.TEXT, "ipip_mode": Rule.KEPT, "vxlan_mode": Rule.KEPT},
     ServiceAddress: {"cluster_ips": Rule.TEXT},
     EndpointOverride: {
-        "namespace": Rule.KEPT,
+        "namespace": Rule.NAME,
         "name": Rule.KEPT,
         "host": Rule.SERVER,
         "port": Rule.KEPT,
@@ -138,16 +147,16 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "service_subnet": Rule.TEXT,
     },
     KubeProxy: {
-        "namespace": Rule.KEPT,
+        "namespace": Rule.NAME,
         "name": Rule.KEPT,
         "runs_as": Rule.KEPT,
         "image": Rule.IMAGE,
-        "command": Rule.TEXT,
+        "command": Rule.COMMAND,
         "masters": Rule.SERVER,
-        "node_selector": (Rule.KEPT, Rule.KEPT),
+        "node_selector": (Rule.KEY, Rule.NAME),
     },
     KubeProxyConfig: {
-        "config_maps": Rule.KEPT,
+        "config_maps": Rule.NAME,
         "mode": Rule.KEPT,
         "cluster_cidr": Rule.TEXT,
         "healthz_bind_address": Rule.TEXT,
@@ -283,6 +292,26 @@ _ABOVE_SPECIAL = frozenset(
 # Those that hold IPv4 addresses.
 _OF_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
+# Whose keys and API groups say nothing of the cluster they are in.
+_KNOWN_DOMAINS = (
+    "kubernetes.io", "k8s.io", "projectcalico.org", "tigera.io", "argoproj.io", "fluxcd.io", "helm.sh",
+    "amazonaws.com", "azure.com", "openshift.io", "vmware.com", "gke.io", "istio.io", "cilium.io", "cattle.io",
+)  # fmt: skip
+# Names that installers and projects choose, and the values of labels and the managers of fields that are usual.
+_USUAL_NAME = re.compile(
+    r"(?:kube|kubectl|kubeadm|calico|tigera|openshift|cilium|azure|ovnkube|antrea|weave)(?:-[a-z]+)*|anetd|aws-node"
+    r"|kindnet|eks|default(?:-ipv[46]-ippool)?|kubernetes-services?-endpoint|proxy-config|k8s-app|app|tier|component"
+    r"|non-calico|true|false|linux|windows|Reconcile|EnsureExists|Helm|helm|operator|apps|batch|policy|autoscaling"
+    r"|extensions|argocd-[a-z-]+|(?:helm|kustomize)-controller"
+)
+_OPTION = re.compile(r"(?P<name>--[\w-]+)(?P<sign>[= ])(?P<value>[^\s'\"]+)")
+_READ_OPTIONS = frozenset(
+    {"--config", "--kubeconfig", "--master", "--proxy-mode", "--cluster-cidr", "--healthz-bind-address", "--v"}
+)
+_PRIVATE_VARIABLE = re.compile(r"PASS|SECRET|TOKEN|KEY|CERT|CN$|SAN$|ADDR")
+# What these say was written here, whatever a node may be called.
+_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, FELIX_NOT_GIVEN)
+
 # Names that say what kind of server they are of, not whose.
 _USUAL_CLUSTERS = ("kubernetes", "cluster.local")
 _TELLING_SERVERS = frozenset(
@@ -370,10 +399,18 @@ class _Redactor:
     def walk(self, value: T, rule: Rule | tuple[Rule, Rule]) -> T:
         """Return a value with its strings redacted: by the rules of the fields that hold them, else by `rule`."""
         result: Any = value
+        if value in _OUR_OWN_WORDS:
+            return value
         if isinstance(value, msgspec.Struct):
             rules = RULES.get(type(value), {})
             fields = {name: self.walk(getattr(value, name), rules.get(name, rule)) for name in value.__struct_fields__}
             result = msgspec.structs.replace(value, **fields)
+            if isinstance(value, CalicoNode):
+                env = (
+                    (name, self._stand_in("hidden", text) if text and _PRIVATE_VARIABLE.search(name) else text)
+                    for name, text in result.env
+                )
+                result = msgspec.structs.replace(result, env=tuple(env))
             if isinstance(value, NodeKind):
                 result = _choosing_as_before(value, result)
         elif isinstance(value, tuple) and isinstance(rule, tuple):
@@ -401,6 +438,16 @@ class _Redactor:
             return _BUILDER.sub(self._builder, text)
         if rule is Rule.CLUSTER:
             return text if text in _USUAL_CLUSTERS else self._stand_in("cluster", text)
+        if rule is Rule.KEY:
+            domain = text.partition("/")[0]
+            return (
+                text if domain.endswith(_KNOWN_DOMAINS) or _USUAL_NAME.fullmatch(text) else self._stand_in("key", text)
+            )
+        if rule is Rule.NAME:
+            parts = text.split("/")
+            return "/".join(part if _USUAL_NAME.fullmatch(part) else self._stand_in("name", part) for part in parts)
+        if rule is Rule.COMMAND:
+            return _OPTION.sub(self._option, self._text(text, is_lenient=False))
         if rule is Rule.IMAGE:
             registry, sign, name = text.rpartition("/")
             return (
@@ -443,6 +490,10 @@ class _Redactor:
     def _builder(self, match: re.Match[str]) -> str:
         words = _GATE_WORDS.findall(match[2])
         return f"{match[1]}builder@{'.'.join([self._stand_in('host', match[2]), *words])})"
+
+    def _option(self, match: re.Match[str]) -> str:
+        is_read = match["name"] in _READ_OPTIONS
+        return match[0] if is_read else match["name"] + match["sign"] + self._stand_in("hidden", match["value"])
 
     def _server(self, name: str) -> str | None:
         is_known = any(True for is_hex in (False, True) for _ in self._hosts(name, is_lenient=False, is_hex=is_hex))

@@ -10,7 +10,14 @@ import msgspec
 from ebpfcheck.collect import wire
 from ebpfcheck.collect.api_nodes import NodeReader
 from ebpfcheck.collect.apiclient import ApiClient, ApiError
-from ebpfcheck.collect.objects import best_of, config_maps_of, image_and_start, kept_variables
+from ebpfcheck.collect.objects import (
+    addresses_of_slices,
+    best_of,
+    config_maps_of,
+    image_and_start,
+    kept_variables,
+    kube_proxies,
+)
 from ebpfcheck.collect.queries import ListQuery, ObjectQuery, Place, Queries
 from ebpfcheck.collect.rights import (
     CALICO_GROUPS,
@@ -29,6 +36,8 @@ CALICO_SYSTEM = "calico-system"
 _STATIC_KUBE_PROXY = ("k8s-app=kube-proxy", "component=kube-proxy")
 _KUBE_PROXIES = ("kube-proxy", "openshift-kube-proxy")
 _CALICO_NODES = ("calico-node", "canal", "rke2-canal")
+# How long what is merely of use for other requests may hold them up, in seconds.
+_PATIENCE = 5.0
 _RULES_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 
 
@@ -109,7 +118,7 @@ class Requests:
         self.felix = self._list(*_calico("felixconfigurations"), shape=wire.FelixConfiguration)
         self.pools = self._list(*_calico("ippools"), shape=wire.IpPool)
         self.bgp = self._list(*_calico("bgpconfigurations"), shape=wire.BgpConfiguration)
-        self.peers = self._list(*_calico("bgppeers"), shape=wire.ClusterInformation)
+        self.peers = self._list(*_calico("bgppeers"), shape=wire.BgpPeer)
         self.installations = self._list(
             Place(resource="installations", group="operator.tigera.io"), shape=wire.Installation
         )
@@ -174,7 +183,7 @@ class Requests:
             self.groups, self.nodes, self.daemon_sets, self.deployments, self.slices, self.service, self.kubeadm,
             self.service_cidrs,
         )  # fmt: skip
-        self.queries.wait(self.rules, self.groups)
+        self.queries.wait(self.rules, self.groups, at_most=_PATIENCE)
         self._start_served(
             self.felix, self.installations, self.pools, self.information, self.bgp, self.peers, self.infrastructure,
             self.openshift_network,
@@ -185,7 +194,10 @@ class Requests:
                 f"this account may not {', '.join(lacking.value)}; what depends on it will be unknown. "
                 "`ebpfcheck rbac` prints the role that is needed."
             )
-        self.queries.finish(self.daemon_sets, self.deployments, self.slices)
+        self.queries.wait(self.deployments, at_most=_PATIENCE)
+        operator = self.operator()
+        self._ask_for_overrides(operator.metadata.namespace if operator else OPERATOR_NAMESPACE)
+        self.queries.finish(self.daemon_sets)
         self._start_second_round()
         self.queries.finish(*self.asked)
 
@@ -199,15 +211,7 @@ class Requests:
             if any(variable.value_from is not None for variable in kept_variables(node)):
                 self.calico_config = _config_map(node.metadata.namespace, "calico-config")
                 self._start(self.calico_config)
-        operator = self.operator()
-        namespaces = [operator.metadata.namespace if operator else OPERATOR_NAMESPACE, KUBE_SYSTEM]
-        namespaces += [node.metadata.namespace] if node else []
-        self.overrides = [
-            _config_map(namespace, name)
-            for namespace in dict.fromkeys(namespaces)
-            for name in (ENDPOINT_CONFIG_MAP, MISSPELT_CONFIG_MAP)
-        ]
-        self._start(*self.overrides)
+            self._ask_for_overrides(node.metadata.namespace)
         proxy = self.kube_proxy_set()
         if proxy is None:
             self.static_proxies = [
@@ -224,8 +228,18 @@ class Requests:
                 self._start(query)
             else:
                 query.skip("a name of its own, which the role of `ebpfcheck rbac` does not hold; grant that too")
-        if not self.slices.listing.items:
+        self.queries.wait(self.slices, at_most=_PATIENCE)
+        if not any(addresses_of_slices(self.slices.listing.items)):
             self._start(self.endpoints)
+
+    def _ask_for_overrides(self, namespace: str) -> None:
+        """Ask for the API server's address in a namespace, and where it is often put too."""
+        asked = {query.place.namespace for query in self.overrides}
+        for one in dict.fromkeys((namespace, KUBE_SYSTEM, CALICO_SYSTEM)):
+            if one not in asked:
+                queries = [_config_map(one, name) for name in (ENDPOINT_CONFIG_MAP, MISSPELT_CONFIG_MAP)]
+                self.overrides += queries
+                self._start(*queries)
 
     def _may_read(self, config_map: Place) -> bool:
         """Whether to ask for a ConfigMap of kube-proxy's: what is not in the role is left to those who have more."""
@@ -243,8 +257,10 @@ class Requests:
         return best_of(self.daemon_sets.listing.items, _CALICO_NODES, (CALICO_SYSTEM, KUBE_SYSTEM))
 
     def kube_proxy_set(self) -> wire.DaemonSet | None:
-        """Return the DaemonSet that runs kube-proxy."""
-        return best_of(self.daemon_sets.listing.items, _KUBE_PROXIES, (KUBE_SYSTEM,))
+        """Return the DaemonSet that runs kube-proxy; None where several do, none of which has its usual name."""
+        found = self.daemon_sets.listing.items
+        alike = kube_proxies(found)
+        return best_of(found, _KUBE_PROXIES, (KUBE_SYSTEM,)) or (alike[0] if len(alike) == 1 else None)
 
     def operator(self) -> wire.Deployment | None:
         """Return the Deployment of Tigera's operator."""

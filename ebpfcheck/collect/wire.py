@@ -82,6 +82,7 @@ class Named(Wire, frozen=True, kw_only=True):
 
 class EnvFrom(Wire, frozen=True, kw_only=True):
     config_map_ref: Named | None = None
+    secret_ref: Named | None = None
 
 
 class Container(Wire, frozen=True, kw_only=True):
@@ -124,7 +125,7 @@ class DaemonSetStatus(Wire, frozen=True, kw_only=True):
 class DaemonSet(Wire, frozen=True, kw_only=True):
     metadata: Metadata = Metadata()
     spec: WorkloadSpec = WorkloadSpec()
-    status: DaemonSetStatus = DaemonSetStatus()
+    status: DaemonSetStatus | None = None
 
 
 class Deployment(Wire, frozen=True, kw_only=True):
@@ -270,6 +271,10 @@ class BgpConfigurationSpec(Wire, frozen=True, kw_only=True):
 class BgpConfiguration(Wire, frozen=True, kw_only=True):
     metadata: NodeMetadata = NodeMetadata()
     spec: BgpConfigurationSpec | None = None
+
+
+class BgpPeer(Wire, frozen=True, kw_only=True):
+    metadata: NodeMetadata = NodeMetadata()
 
 
 class CniSpec(Wire, frozen=True, kw_only=True):

@@ -456,6 +456,14 @@ class Overlay(Table, frozen=True, kw_only=True):
     source: str
 
 
+class VxlanSetting(Table, frozen=True, kw_only=True):
+    """The releases whose Felix has to be told of VXLAN apart from the pools, and by which field."""
+
+    releases: str
+    field: str
+    source: str
+
+
 class OperatingSystems(Table, frozen=True, kw_only=True):
     """Operating systems by kubelet's names."""
 
@@ -475,6 +483,7 @@ class CalicoTables(Table, frozen=True, kw_only=True):
     operator: OperatorRules
     felix: FelixRules
     overlay: Overlay
+    vxlan_setting: VxlanSetting
     operating_systems: OperatingSystems
 
 
@@ -590,6 +599,8 @@ class PlatformEntry(Table, frozen=True, kw_only=True):
     """What the operator's Installation calls it."""
     generic: bool = False
     """Whether others are made with it, so that it says nothing beside them."""
+    own_switch: str = ""
+    """How what it installs by itself is told to run eBPF mode; empty where it has no switch of its own."""
     rule: tuple[PlatformRule, ...] = ()
     source: str
 
@@ -665,6 +676,7 @@ class EndpointRules(Table, frozen=True, kw_only=True):
     cluster_names: tuple[str, ...]
     local_names: tuple[str, ...]
     local_platforms: dict[str, tuple[str, ...]]
+    node_names: tuple[str, ...]
     templates: tuple[str, ...]
     source: str
 

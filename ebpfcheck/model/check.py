@@ -80,6 +80,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     required: str = ""
     reason: Reason | None = None
     is_note: bool = False
+    needs_survey: bool = False
+    """Whether only a look at the nodes, which nobody took, would have told; for checks of a node the engine sees it."""
     remediation: Remediation | None = None
 
 
@@ -183,6 +185,7 @@ def unknown(
     observed: str = "",
     required: str = "",
     remediation: Remediation | None = None,
+    needs_survey: bool = False,
 ) -> Outcome:
     """Could not look, or could not tell."""
     return Outcome(
@@ -193,6 +196,7 @@ def unknown(
         observed=observed,
         required=required,
         remediation=remediation,
+        needs_survey=needs_survey,
     )
 
 

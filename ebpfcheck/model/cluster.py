@@ -141,8 +141,8 @@ class KubeProxy(msgspec.Struct, frozen=True, kw_only=True):
     masters: tuple[str, ...] = ()
     """The API servers that its arguments name (--master), of all pods where they are static."""
     node_selector: tuple[tuple[str, str], ...] = ()
-    desired: int = 0
-    """How many pods there should be."""
+    desired: int | None = 0
+    """How many pods there should be; None where its status does not say, or is of an older template."""
     marks: Marks = Marks()
 
 

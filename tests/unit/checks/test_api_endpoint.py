@@ -12,10 +12,10 @@ from ebpfcheck.model.cluster import (
     CalicoNode,
     CalicoPods,
     EndpointOverride,
-    FelixObject,
     Installation,
     IpPool,
     Kubeadm,
+    KubeProxy,
     KubeProxyConfig,
     Operator,
     ServiceAddress,
@@ -26,16 +26,16 @@ from tests.builders import judged_cluster, known
 
 ABSENT = Absent(source=0)
 FORBIDDEN = Unknown(reason=Reason.FORBIDDEN, detail="not for you")
-PRESENT, USABLE, BOOTSTRAP = CHECKS = (
-    api_endpoint.api_endpoint_present,
-    api_endpoint.api_endpoint_usable,
-    api_endpoint.api_endpoint_bootstrap,
-)
+PRESENT, USABLE = CHECKS = (api_endpoint.api_endpoint_present, api_endpoint.api_endpoint_usable)
 NAME = "kubernetes-services-endpoint"
 VIP = "192.168.0.100"
 
 TALOS = NodeKind(platform_marks=known(("extensions.talos.dev/schematic",)))
 MKE = NodeKind(platform_marks=known(("com.docker.ucp.orchestrator",)))
+MICROK8S = NodeKind(platform_marks=known(("microk8s.io/cluster=true",)))
+MINIKUBE = NodeKind(platform_marks=known(("minikube.k8s.io/name",)))
+AKS_MARKS = known(("kubernetes.azure.com/cluster",))
+KOPS = NodeKind(platform_marks=known(("kops.k8s.io/instancegroup",)))
 K3S = NodeKind(platform_marks=known(("k3s.io/node-args",)))
 KIND = NodeKind(provider=known("kind"), platform_marks=known(()))
 
@@ -70,8 +70,14 @@ def installation(bootstrap: str | None = None, dataplane: str | None = "BPF", pr
     return known(Installation(bpf_network_bootstrap=bootstrap, linux_dataplane=dataplane, kubernetes_provider=provider))
 
 
-def felix(settings: FelixSettings) -> Fact[Any]:
-    return known(FelixObject(settings=settings))
+def told(settings: FelixSettings, **more: Any) -> NodeKind:
+    return NodeKind(felix=known(settings), **{"platform_marks": known(()), **more})
+
+
+RUNS = known(KubeProxy(runs_as="daemonset", namespace="kube-system", name="kube-proxy", desired=3))
+KEPT_OFF = known(
+    KubeProxy(runs_as="daemonset", namespace="kube-system", name="kube-proxy", node_selector=(("non-calico", "true"),))
+)
 
 
 # A cluster with a virtual IP before one API server, Calico by the operator, and all of it seen.
@@ -80,7 +86,6 @@ SEEN: dict[str, Any] = {
     "calico_node": calico_node(VIP),
     "operator": known(Operator(namespace="tigera-operator", name="tigera-operator", image="")),
     "installation": installation(),
-    "felix_default": felix(FelixSettings()),
     "kubernetes_service": known(ServiceAddress(cluster_ips=("10.96.0.1",), port=443)),
     "api_endpoints": known(("192.168.0.10:6443",)),
     "ip_pools": known((IpPool(name="v4", cidr="10.244.0.0/16"),)),
@@ -139,10 +144,6 @@ def fix(finding: Finding) -> str:
         (PRESENT, "v3.33", True),
         (USABLE, "v3.15", False),
         (USABLE, "v3.16", True),
-        (BOOTSTRAP, "v3.30", False),
-        (BOOTSTRAP, "v3.30.9", False),
-        (BOOTSTRAP, "v3.31", True),
-        (BOOTSTRAP, "v3.31.0", True),
     ],
 )
 def test_the_releases(check: Check, version: str, concerns: bool) -> None:
@@ -192,7 +193,7 @@ def test_config_maps_that_could_not_be_read(check: Check) -> None:
         (
             {"endpoint_overrides": ABSENT, "calico_node": calico_node(), "installation": installation("Enabled")},
             Status.PASS,
-            "finds the API server by itself",
+            "is told to find the API server by itself (bpfNetworkBootstrap is Enabled); whether it can, see",
         ),
         (
             {"endpoint_overrides": ABSENT, "calico_node": calico_node(), "installation": installation("Disabled")},
@@ -262,10 +263,24 @@ def test_the_namespace_is_the_operators_own_and_calico_nodes() -> None:
 def test_where_kube_proxy_stays_the_cluster_ip_goes_on(
     facts: dict[str, Any], settings: FelixSettings, status: Status
 ) -> None:
-    finding = judged(PRESENT, calico_node=calico_node(), felix_default=felix(settings), **facts)
-    assert finding.status is status
-    for unknown in (ABSENT, FORBIDDEN):
-        assert judged(PRESENT, calico_node=calico_node(), felix_default=unknown, **facts).status is Status.FAIL
+    facts = {**facts, "calico_node": calico_node()}
+    assert judged(PRESENT, told(settings), kube_proxy=RUNS, **facts).status is status
+    # Where it is gone, or not known to run, and where some nodes' rules are removed, the ClusterIP goes too.
+    for proxy in (KEPT_OFF, ABSENT, FORBIDDEN):
+        assert judged(PRESENT, told(settings), kube_proxy=proxy, **facts).status is Status.FAIL
+    for other in (told(CLEANS), NodeKind(felix=FORBIDDEN, platform_marks=known(()))):
+        assert judged(PRESENT, told(settings), other, kube_proxy=RUNS, **facts).status is Status.FAIL
+
+
+def test_where_the_platform_keeps_kube_proxy_no_setting_is_needed() -> None:
+    facts: dict[str, Any] = {"endpoint_overrides": ABSENT, "calico_node": calico_node()}
+    finding = judged(PRESENT, told(CLEANS, platform_marks=AKS_MARKS), kube_proxy=RUNS, **facts)
+    assert finding.status is Status.WARN
+    assert "is to stay (AKS does not let it go)" in finding.message
+    finding = judged(PRESENT, told(KEEPS), kube_proxy=RUNS, **facts)
+    assert "is to stay (bpfKubeProxyIptablesCleanupEnabled is false)" in finding.message
+    gone = judged(PRESENT, told(CLEANS, platform_marks=AKS_MARKS), kube_proxy=ABSENT, **facts)
+    assert gone.status is Status.FAIL
 
 
 @pytest.mark.parametrize(
@@ -384,8 +399,7 @@ def test_pods_of_the_operator_are_not_judged_by_their_age() -> None:
 def test_the_command_that_gives_calico_the_address(facts: dict[str, Any], literals: tuple[str, str]) -> None:
     operator = known(Operator(namespace="ops; rm -rf /", name="op", image=""))
     finding = judged(PRESENT, endpoint_overrides=ABSENT, calico_node=calico_node(), operator=operator, **facts)
-    (command,) = commands(finding)
-    assert shlex.split(command) == [
+    assert shlex.split(commands(finding)[-1]) == [
         "kubectl", "create", "configmap", NAME, "-n", "ops; rm -rf /",
         f"--from-literal={literals[0]}", f"--from-literal={literals[1]}",
     ]  # fmt: skip
@@ -394,11 +408,15 @@ def test_the_command_that_gives_calico_the_address(facts: dict[str, Any], litera
 @pytest.mark.parametrize(
     ("facts", "version", "words", "is_there"),
     [
-        ({}, "v3.31", "bpfNetworkBootstrap to Enabled", True),
+        ({}, "v3.31.7", "bpfNetworkBootstrap to Enabled", True),
         ({}, "v3.30", "bpfNetworkBootstrap", False),
-        ({"api_endpoints": HA}, "v3.31", "bpfNetworkBootstrap to Enabled", True),
+        ({}, "v3.31", "bpfNetworkBootstrap", False),
+        ({}, "v3.31.6", "bpfNetworkBootstrap", False),
+        ({"installation": installation(provider="EKS")}, "v3.31.7", "bpfNetworkBootstrap", False),
+        ({"installation": ABSENT}, "v3.31.7", "bpfNetworkBootstrap to Enabled", True),
+        ({"api_endpoints": HA}, "v3.31.7", "bpfNetworkBootstrap to Enabled", True),
         ({"api_endpoints": HA}, "v3.31", "2 API servers and no load balancer", True),
-        (BY_MANIFEST, "v3.31", "bpfNetworkBootstrap", False),
+        (BY_MANIFEST, "v3.31.7", "bpfNetworkBootstrap", False),
         (BY_MANIFEST, "v3.31", "Then restart calico-node", True),
         ({}, "v3.23", "Then restart the operator", True),
         ({}, "v3.24", "Then restart", False),
@@ -410,6 +428,42 @@ def test_what_the_remedy_adds(facts: dict[str, Any], version: str, words: str, i
     changes = {**facts, "endpoint_overrides": ABSENT}
     changes["calico_node"] = manifest_node() if "install" in facts else calico_node()
     assert (words in fix(judged(PRESENT, version=version, **changes))) is is_there
+
+
+def test_the_operators_own_way_is_not_offered_where_nodes_have_a_proxy() -> None:
+    facts: dict[str, Any] = {"endpoint_overrides": ABSENT, "calico_node": calico_node(), "version": "v3.31.7"}
+    assert "bpfNetworkBootstrap" in fix(judged(PRESENT, KIND, **facts))
+    for kind in (TALOS, MKE, K3S, MICROK8S):
+        assert "bpfNetworkBootstrap" not in fix(judged(PRESENT, kind, **facts))
+
+
+def test_what_a_name_needs_comes_before_it() -> None:
+    kubeadm = known(Kubeadm(control_plane_endpoint="cp.example.com"))
+    facts: dict[str, Any] = {"endpoint_overrides": ABSENT, "calico_node": calico_node(), "kubeadm": kubeadm}
+    first, second = commands(judged(PRESENT, version="v3.32.1", **facts))
+    assert shlex.split(first)[:3] == ["kubectl", "patch", "installation"]
+    assert json.loads(shlex.split(first)[-1])["spec"]["calicoNodeDaemonSet"]
+    assert shlex.split(second)[:3] == ["kubectl", "create", "configmap"]
+    assert len(commands(judged(PRESENT, version="v3.30.3", **facts))) == 1
+    assert fix(judged(PRESENT, version="v3.30.3", **facts)).startswith("Upgrade to the newest patch")
+    assert len(commands(judged(PRESENT, version="v3.33", **facts))) == 1
+
+
+def test_the_remedy_says_nothing_twice() -> None:
+    text = fix(judged(PRESENT, endpoint_overrides=ABSENT, calico_node=calico_node()))
+    assert "192.168.0.10" not in text
+    assert text.count("the endpoints of default/kubernetes") == 1
+
+
+def test_what_kops_does_by_itself() -> None:
+    missing = {**BY_MANIFEST, "endpoint_overrides": ABSENT}
+    restart, kops = (
+        fix(judged(PRESENT, KOPS, **missing)).index(words)
+        for words in ("Then restart calico-node", "spec.networking.calico.bpfEnabled: true")
+    )
+    assert restart < kops
+    assert "kOps" not in fix(judged(PRESENT, KIND, **missing))
+    assert "kOps" not in fix(judged(PRESENT, KOPS, endpoint_overrides=ABSENT, calico_node=calico_node()))
 
 
 def test_without_an_address_there_is_no_command() -> None:
@@ -506,7 +560,9 @@ def test_the_remedy_changes_the_config_map_that_is_there() -> None:
     assert shlex.split(commands(finding)[0])[2:6] == ["configmap", NAME, "-n", "tigera-operator"]
     # The same host with a port that will do.
     facts = {**given_host("cp.x.com", "0"), "kubeadm": known(Kubeadm(control_plane_endpoint="cp.x.com"))}
-    assert patch_in(judged(USABLE, **facts))["data"]["KUBERNETES_SERVICE_PORT"] == "6443"
+    dns, patch = commands(judged(USABLE, **facts))
+    assert "dnsPolicy" in dns
+    assert json.loads(shlex.split(patch)[-1])["data"]["KUBERNETES_SERVICE_PORT"] == "6443"
     risky = {**given_host("master-1"), "kubeadm": known(Kubeadm(control_plane_endpoint="10.0.0.9"))}
     assert patch_in(judged(USABLE, **risky))["data"]["KUBERNETES_SERVICE_HOST"] == "10.0.0.9"
 
@@ -549,6 +605,11 @@ def test_an_address_by_a_variable(kinds: tuple[NodeKind, ...], host: str, status
         (MKE, "proxy.local", "443", "operator", "v3.31", Status.WARN),
         (K3S, "127.0.0.1", "6443", "operator", "v3.32", Status.WARN),
         (K3S, "127.0.0.1", "6443", "manifest", "v3.32", Status.WARN),
+        (MICROK8S, "127.0.0.1", "16443", "manifest", "v3.32", Status.WARN),
+        (MICROK8S, "127.0.0.1", "16444", "manifest", "v3.32", Status.FAIL),
+        (MINIKUBE, "control-plane.minikube.internal", "8443", "operator", "v3.29", Status.WARN),
+        (MINIKUBE, "control-plane.minikube.internal", "8443", "operator", "v3.33", Status.PASS),
+        (MINIKUBE, "control-plane.minikube.internal", "8443", "manifest", "v3.29", Status.PASS),
     ],
 )
 def test_what_runs_on_each_node(
@@ -563,6 +624,40 @@ def test_what_runs_on_each_node(
     if version in ("v3.20", "v3.31") and status is Status.WARN and kind is TALOS:
         assert "calico-kube-controllers" in finding.message
         assert "v3.32" in fix(finding)
+
+
+@pytest.mark.parametrize(
+    ("kind", "host", "port", "facts"),
+    [
+        (K3S, "127.0.0.1", "6443", {}),
+        (MICROK8S, "127.0.0.1", "16443", {}),
+        (KIND, "127.0.0.1", "8080", {"kube_proxy_config": known(KubeProxyConfig(server="https://127.0.0.1:8080"))}),
+        (MINIKUBE, "control-plane.minikube.internal", "8443", {}),
+    ],
+)
+def test_pods_that_the_operator_hands_it_to_do_not_reach_a_node_itself(
+    kind: NodeKind, host: str, port: str, facts: dict[str, Any]
+) -> None:
+    finding = judged(USABLE, kind, version="v3.29", **given_host(host, port), **facts)
+    assert finding.status is Status.WARN
+    assert "gives it to calico-kube-controllers too" in finding.message
+    after = judged(USABLE, kind, version="v3.33", **given_host(host, port), **facts)
+    assert "calico-kube-controllers" not in after.message
+
+
+def test_no_address_is_proposed_that_pods_do_not_reach() -> None:
+    lost: dict[str, Any] = {"endpoint_overrides": ABSENT, "calico_node": calico_node(), "version": "v3.29"}
+    assert "KUBERNETES_SERVICE_HOST=192.168.0.10" in commands(judged(PRESENT, TALOS, **lost))[0]
+    assert "KUBERNETES_SERVICE_HOST=localhost" in commands(judged(PRESENT, TALOS, **{**lost, "version": "v3.33"}))[0]
+    named = {**lost, "kubeadm": known(Kubeadm(control_plane_endpoint="control-plane.minikube.internal:8443"))}
+    assert "KUBERNETES_SERVICE_HOST=192.168.0.10" in commands(judged(PRESENT, MINIKUBE, **named))[0]
+    after = {**named, "version": "v3.33"}
+    assert "KUBERNETES_SERVICE_HOST=control-plane.minikube.internal" in commands(judged(PRESENT, MINIKUBE, **after))[0]
+    # A load balancer that the kubeconfig alone names comes before it too.
+    ha = {**lost, "api_endpoints": HA, "server": known(f"https://{VIP}:6443")}
+    assert f"KUBERNETES_SERVICE_HOST={VIP}" in commands(judged(PRESENT, TALOS, **ha))[0]
+    by_manifest = {**BY_MANIFEST, "endpoint_overrides": ABSENT, "version": "v3.29"}
+    assert "KUBERNETES_SERVICE_HOST=localhost" in commands(judged(PRESENT, TALOS, **by_manifest))[0]
 
 
 @pytest.mark.parametrize(
@@ -662,91 +757,6 @@ def test_a_name_that_all_nodes_of_the_platform_know() -> None:
     before = judged(USABLE, KIND, version="v3.29", **facts)
     assert (before.status, before.note) == (Status.PASS, True)
     assert judged(USABLE, KIND, version="v3.31", **facts).status is Status.WARN
-
-
-# cluster.api-endpoint.bootstrap.
-
-BOTH = {"endpoint_overrides": known((config_map(),))}
-ALONE: dict[str, Any] = {"endpoint_overrides": ABSENT, "installation": installation("Enabled")}
-
-
-@pytest.mark.parametrize(
-    ("facts", "status", "words"),
-    [
-        ({}, Status.PASS, "has what it needs"),
-        ({"installation": ABSENT}, Status.NOT_APPLICABLE, "no Installation"),
-        ({"installation": installation(None)}, Status.PASS, "is not used"),
-        ({"installation": installation("Disabled", "Iptables")}, Status.PASS, "is not used"),
-        ({"installation": installation("Disabled"), **BOTH}, Status.PASS, "is not used"),
-        ({"installation": installation("Enabled", "Iptables")}, Status.FAIL, "linuxDataplane is not BPF"),
-        ({"installation": installation("Enabled", None)}, Status.FAIL, "linuxDataplane is not BPF"),
-        (BOTH, Status.FAIL, "exclude each other"),
-        ({"endpoint_overrides": known((config_map(None, None),))}, Status.FAIL, "exclude each other"),
-        ({"endpoint_overrides": known((config_map(namespace="kube-system"),))}, Status.PASS, "has what it needs"),
-        ({"endpoint_overrides": known((config_map(name="kubernetes-service-endpoint"),))}, Status.PASS, "it needs"),
-        ({**BOTH, "install": "manifest"}, Status.FAIL, "exclude each other"),
-        ({"endpoint_overrides": FORBIDDEN}, Status.UNKNOWN, "not for you"),
-        ({"operator": FORBIDDEN}, Status.UNKNOWN, "not for you"),
-        ({"operator": FORBIDDEN, **BOTH}, Status.FAIL, "exclude each other"),
-        ({"kubernetes_service": FORBIDDEN}, Status.UNKNOWN, "not for you"),
-        ({"api_endpoints": FORBIDDEN}, Status.UNKNOWN, "not for you"),
-        ({"kubernetes_service": ABSENT}, Status.FAIL, "with its EndpointSlices"),
-        ({"api_endpoints": ABSENT}, Status.FAIL, "with its EndpointSlices"),
-        ({"api_endpoints": known(())}, Status.FAIL, "with its EndpointSlices"),
-        ({"api_endpoints": HA}, Status.PASS, "has what it needs"),
-        ({"installation": installation("Enabled", "BPF", "EKS")}, Status.WARN, "on EKS"),
-        ({"installation": installation("Enabled", "BPF", "")}, Status.PASS, "has what it needs"),
-        ({"installation": FORBIDDEN}, Status.UNKNOWN, "not for you"),
-    ],
-)
-def test_the_operators_own_way(facts: dict[str, Any], status: Status, words: str) -> None:
-    finding = judged(BOOTSTRAP, version="v3.31.7", **{**ALONE, **facts})
-    assert finding.status is status
-    assert words in finding.message
-    assert (finding.remediation is not None) or status not in (Status.FAIL, Status.WARN)
-
-
-@pytest.mark.parametrize(
-    ("version", "status", "words"),
-    [
-        ("v3.31.0", Status.WARN, "Calico v3.31.0 forgets"),
-        ("v3.31.6", Status.WARN, "Calico v3.31.6 forgets"),
-        ("v3.31", Status.WARN, "Calico v3.31 in some of its patches forgets"),
-        ("v3.31.7", Status.PASS, ""),
-        ("v3.32.0", Status.WARN, "Calico v3.32.0 forgets"),
-        ("v3.32.1", Status.WARN, "Calico v3.32.1 forgets"),
-        ("v3.32", Status.WARN, "in some of its patches"),
-        ("v3.32.2", Status.PASS, ""),
-        ("v3.33", Status.PASS, ""),
-    ],
-)
-def test_releases_that_lose_the_api_server(version: str, status: Status, words: str) -> None:
-    finding = judged(BOOTSTRAP, version=version, **ALONE)
-    assert finding.status is status
-    assert words in finding.message
-
-
-@pytest.mark.parametrize(
-    ("asked", "observed"),
-    [
-        (installation(None), "not set"),
-        (installation("Disabled"), "Disabled"),
-        (installation("Enabled", None), "bpfNetworkBootstrap: Enabled, linuxDataplane: not set"),
-        (installation("Enabled", "VPP"), "bpfNetworkBootstrap: Enabled, linuxDataplane: VPP"),
-    ],
-)
-def test_what_was_asked_is_shown(asked: Fact[Any], observed: str) -> None:
-    assert judged(BOOTSTRAP, **{**ALONE, "installation": asked}).observed == observed
-
-
-def test_the_commands_against_a_mixed_state() -> None:
-    asked = installation("Enabled", "Iptables")
-    finding = judged(BOOTSTRAP, **{**ALONE, "installation": asked})
-    assert patch_in(finding) == {"spec": {"calicoNetwork": {"bpfNetworkBootstrap": "Disabled"}}}
-    operator = known(Operator(namespace="ops $(x)", name="op", image=""))
-    there = known((config_map(namespace="ops $(x)"),))
-    (command,) = commands(judged(BOOTSTRAP, **{**ALONE, "operator": operator, "endpoint_overrides": there}))
-    assert shlex.split(command) == ["kubectl", "delete", "configmap", NAME, "-n", "ops $(x)"]
 
 
 # Hostile text.

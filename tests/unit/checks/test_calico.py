@@ -328,6 +328,40 @@ def test_the_dataplane_that_is_asked_for(default: bool | None, asked: str | None
     assert "\x1b" not in finding.message + finding.observed
 
 
+def test_nodes_that_are_told_otherwise_by_settings_of_their_own() -> None:
+    nodes = ((True, 3), (False, 1))
+    for own in (known(()), known(((FelixSettings(vxlan_port=4790), 1),)), ABSENT, FORBIDDEN):
+        finding = configured(True, nodes=nodes, felix_per_node=own)
+        assert finding.status is Status.FAIL
+        assert "which is not supported" in finding.message
+        assert finding.remediation.commands
+    own = known(((FelixSettings(vxlan_port=4790), 1), (FelixSettings(bpf_enabled=False), 1)))
+    finding = configured(True, nodes=nodes, felix_per_node=own)
+    assert finding.status is Status.FAIL
+    assert "see cluster.felix.per-node" in finding.message
+    assert finding.remediation is None
+
+
+@pytest.mark.parametrize(
+    ("default", "mark", "version", "is_by_hand"),
+    [
+        (True, None, "v3.28", True),
+        (True, "false", "v3.32.1", True),
+        (True, "true", "v3.32.1", False),
+        (None, None, "v3.32.1", False),
+        (True, None, "v3.27", False),
+    ],
+)
+def test_ebpf_mode_that_was_turned_on_past_the_operator(
+    default: bool | None, mark: str | None, version: str, is_by_hand: bool
+) -> None:
+    felix = known(FelixObject(settings=FelixSettings(bpf_enabled=default), operator_bpf_enabled=mark))
+    finding = configured(asked="Iptables", nodes=((True, 4),), felix_default=felix, version=version)
+    assert finding.status is Status.WARN
+    assert ("see cluster.felix.ownership" in finding.message) is is_by_hand
+    assert (finding.remediation is None) is is_by_hand
+
+
 def test_what_the_installation_asks_for_is_said() -> None:
     assert "the Installation asks for Nftables" in configured(False, "Nftables").message
     assert configured(False, "Nftables").observed == "Nftables"

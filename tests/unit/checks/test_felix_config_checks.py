@@ -7,7 +7,7 @@ from ebpfcheck.engine import judge
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import CalicoNode, ClusterFacts, FelixObject, Installation
-from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Finding, Severity, Status
 from tests.builders import cluster_snapshot, judged_cluster, known, release
 
@@ -186,8 +186,9 @@ def overridden(*env: tuple[str, str | None], **more: Any) -> Finding:
     env_from = more.pop("env_from", ("kubernetes-services-endpoint",))
     name = more.pop("name", "calico-node")
     found = CalicoNode(namespace="kube-system", name=name, image="calico/node:v3.32.1", env=env, env_from=env_from)
+    kinds = more.pop("kinds", ())
     facts: dict[str, Any] = {"calico_node": known(found), "felix_default": felix(), **more}
-    return judged_cluster(felix_config.env_override, version=version, install=install, **facts)
+    return judged_cluster(felix_config.env_override, *kinds, version=version, install=install, **facts)
 
 
 STOCK = (
@@ -304,6 +305,18 @@ def test_the_command_that_takes_a_variable_away() -> None:
     finding = overridden(("FELIX_BPFENABLED", "false"), install="operator")
     assert finding.remediation is not None
     assert "set env" not in finding.remediation.commands[0]
+
+
+def test_variables_that_kops_sets_go_by_its_own_specification() -> None:
+    kops = NodeKind(platform_marks=known(("kops.k8s.io/instancegroup",)))
+    for value in ("false", "true"):
+        finding = overridden(("FELIX_BPFENABLED", value), kinds=(kops,))
+        assert finding.remediation is not None
+        assert "spec.networking.calico.bpfEnabled: true" in finding.remediation.text
+        assert finding.remediation.commands == ()
+    finding = overridden(("FELIX_BPFENABLED", "false"), kinds=(kops,), install="operator")
+    assert finding.remediation is not None
+    assert "kOps" not in finding.remediation.text
 
 
 def test_variables_without_calico_node() -> None:

@@ -2,16 +2,36 @@ import re
 import shlex
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
-from ebpfcheck.checks import kube_proxy, kube_proxy_healthz
+from ebpfcheck.checks import kube_proxy, kube_proxy_healthz, kube_proxy_state
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.check import Check
-from ebpfcheck.model.cluster import Installation, KubeProxy, KubeProxyConfig, Marks, OpenShift
-from ebpfcheck.model.facts import Absent, Fact, FelixSettings, NodeKind, Reason, Unknown
-from ebpfcheck.model.report import Finding, Severity, Status
-from tests.builders import judged_cluster, known, release
+from ebpfcheck.model.cluster import (
+    CalicoNode,
+    ClusterFacts,
+    EndpointOverride,
+    Installation,
+    KubeProxy,
+    KubeProxyConfig,
+    Marks,
+    OpenShift,
+)
+from ebpfcheck.model.facts import (
+    NOT_SURVEYED,
+    Absent,
+    Fact,
+    FelixSettings,
+    KubeChains,
+    Link,
+    NodeKind,
+    Reason,
+    Unknown,
+)
+from ebpfcheck.model.report import Coverage, Finding, Severity, Status, Verdict
+from tests.builders import cluster_snapshot, judged_cluster, known, release
 
 ABSENT = Absent(source=0)
 FORBIDDEN = Unknown(reason=Reason.FORBIDDEN, detail="not for you")
@@ -44,6 +64,10 @@ EKS = ("eks.amazonaws.com/nodegroup",)
 KOPS = ("kops.k8s.io/instancegroup",)
 OPENSHIFT = ("node.openshift.io/os_id=rhcos",)
 TALOS = ("extensions.talos.dev/schematic",)
+MICROK8S = ("microk8s.io/cluster",)
+ADDRESS = known(
+    (EndpointOverride(namespace="tigera-operator", name="kubernetes-services-endpoint", host="a", port="1"),)
+)
 
 
 def proxy(**changes: Any) -> Fact[Any]:
@@ -72,6 +96,38 @@ def node(settings: Any = OFF, marks: tuple[str, ...] = (), provider: str = "") -
 
 def asking(management: str | None = "Enabled", dataplane: str | None = None) -> Fact[Any]:
     return known(Installation(kube_proxy_management=management, linux_dataplane=dataplane))
+
+
+def surveyed(
+    settings: FelixSettings = OFF,
+    marks: tuple[str, ...] = (),
+    *,
+    links: tuple[str, ...] = ("ens3",),
+    chains: int = 0,
+    tables: tuple[str, ...] = (),
+    programs: tuple[str, ...] = (),
+) -> NodeKind:
+    return NodeKind(
+        felix=known(settings),
+        platform_marks=known(marks),
+        provider=ABSENT,
+        links=known(tuple(Link(name=name, kind="ethernet", mtu=1500, is_up=True) for name in links)),
+        kube_chains=known(KubeChains(of_services=chains)) if chains else ABSENT,
+        nft_tables=known(tables) if tables else ABSENT,
+        programs=known(programs),
+    )
+
+
+def unsurveyed(marks: tuple[str, ...] = ()) -> NodeKind:
+    return NodeKind(
+        felix=known(OFF),
+        platform_marks=known(marks),
+        provider=ABSENT,
+        links=NOT_SURVEYED,
+        kube_chains=NOT_SURVEYED,
+        nft_tables=NOT_SURVEYED,
+        programs=NOT_SURVEYED,
+    )
 
 
 def commands(finding: Finding) -> tuple[str, ...]:
@@ -251,16 +307,17 @@ def test_a_configuration_that_may_not_be_read_names_the_reason() -> None:
 @pytest.mark.parametrize(
     ("marks", "openshift", "status", "cause"),
     [
-        (KUBEADM, ABSENT, Status.PASS, "gone"),
-        (KOPS, ABSENT, Status.PASS, "gone"),
-        (EKS, ABSENT, Status.PASS, "gone"),
+        (KUBEADM, ABSENT, Status.WARN, "ipvs-off"),
+        (KOPS, ABSENT, Status.WARN, "ipvs-off"),
+        (EKS, ABSENT, Status.WARN, "ipvs-off"),
         ((*EKS, "eks.amazonaws.com/compute-type=auto"), ABSENT, Status.UNKNOWN, "not-in-sight"),
-        (OPENSHIFT, known(OpenShift(deploy_kube_proxy=False)), Status.PASS, "gone"),
-        (OPENSHIFT, known(OpenShift(deploy_kube_proxy=None)), Status.PASS, "gone"),
+        (OPENSHIFT, known(OpenShift(deploy_kube_proxy=False)), Status.WARN, "ipvs-off"),
+        (OPENSHIFT, known(OpenShift(deploy_kube_proxy=None)), Status.WARN, "ipvs-off"),
         (OPENSHIFT, known(OpenShift(deploy_kube_proxy=True)), Status.UNKNOWN, "not-in-sight"),
         (K3S, ABSENT, Status.UNKNOWN, "not-in-sight"),
         ((*OPENSHIFT, *K3S), ABSENT, Status.UNKNOWN, "not-in-sight"),
         (RKE1, ABSENT, Status.UNKNOWN, "not-in-sight"),
+        (MICROK8S, ABSENT, Status.UNKNOWN, "not-in-sight"),
         (("doks.digitalocean.com/node-pool",), ABSENT, Status.UNKNOWN, "not-in-sight"),
         ((), ABSENT, Status.UNKNOWN, "not-in-sight"),
     ],
@@ -273,6 +330,158 @@ def test_the_mode_of_a_kube_proxy_that_is_not_in_sight(
     )
     assert finding.status is status, finding.message
     assert same_cause(MODE, finding, cause)
+
+
+@pytest.mark.parametrize(
+    ("configured", "version", "status", "cause"),
+    [
+        (ABSENT, "v3.32.1", Status.PASS, "gone"),
+        (FORBIDDEN, "v3.32.1", Status.PASS, "gone"),
+        (config(None), "v3.32.1", Status.PASS, "gone"),
+        (config("iptables"), "v3.32.1", Status.PASS, "gone"),
+        (config("nftables"), "v3.31.3", Status.WARN, "nftables-stay"),
+        (config("nftables"), "v3.31.4", Status.PASS, "nftables"),
+    ],
+)
+def test_the_config_map_of_a_daemon_set_that_was_deleted(
+    configured: Fact[Any], version: str, status: Status, cause: str
+) -> None:
+    finding = judged_cluster(
+        MODE, node(OFF, KUBEADM), version=version, kube_proxy=ABSENT, kube_proxy_config=configured, openshift=ABSENT
+    )
+    assert finding.status is status, finding.message
+    assert same_cause(MODE, finding, cause)
+    assert "runs" not in finding.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "status", "cause"),
+    [
+        ((ON, ON_KEEPS), {"desired": 0}, Status.PASS, "ipvs-was"),
+        ((ON, OFF), {"desired": 0}, Status.WARN, "ipvs-off"),
+        ((ON, FORBIDDEN), {"desired": 0}, Status.WARN, "ipvs-off"),
+        ((ON,), {"node_selector": HAND}, Status.WARN, "ipvs-off"),
+        ((ON,), {}, Status.FAIL, "ipvs"),
+    ],
+)
+def test_ipvs_that_was_is_for_the_nodes_once_ebpf_mode_is_on(
+    settings: tuple[Any, ...], changes: dict[str, Any], status: Status, cause: str
+) -> None:
+    kinds = map(node, settings)
+    finding = judged_cluster(MODE, *kinds, kube_proxy=proxy(**changes), kube_proxy_config=config("ipvs"))
+    assert (finding.status, finding.note) == (status, status is Status.PASS), finding.message
+    assert same_cause(MODE, finding, cause)
+    assert ("when eBPF mode comes" in finding.message) is (status is Status.WARN)
+
+
+@pytest.mark.parametrize(
+    ("marks", "settings", "version", "cause"),
+    [
+        (AKS, KEEPS, "v3.31.3", "nftables-kept"),
+        (AKS, OFF, "v3.30", "nftables-kept"),
+        ((), KEEPS, "v3.31", "nftables-kept"),
+        ((), OFF, "v3.31.3", "nftables-stay"),
+    ],
+)
+def test_the_tables_of_a_kube_proxy_that_stays_stay(
+    marks: tuple[str, ...], settings: FelixSettings, version: str, cause: str
+) -> None:
+    kind = node(settings, marks)
+    finding = judged_cluster(MODE, kind, version=version, kube_proxy=proxy(), kube_proxy_config=config("nftables"))
+    assert same_cause(MODE, finding, cause), finding.message
+    assert finding.note is (cause == "nftables-kept")
+    assert ("Delete" in finding.message) is not finding.note
+
+
+RUNNING = ("k3s-server",)
+NFT = ("ip kube-proxy",)
+IPVS = ("ens3", "kube-ipvs0")
+
+
+@pytest.mark.parametrize("marks", [K3S, ()], ids=["k3s", "unknown"])
+@pytest.mark.parametrize(
+    ("kinds", "mode", "cleanup"),
+    [
+        # None of it, on all nodes.
+        (({},), "gone", "nobody"),
+        (({}, {"programs": RUNNING}), "gone", "nobody"),
+        (({"settings": ON, "programs": RUNNING},), "gone", "off"),
+        # Only what it left: no program could be kube-proxy.
+        (({"chains": 10},), "gone", "nobody"),
+        (({"tables": NFT},), "nftables", "nobody"),
+        (({"links": IPVS},), "ipvs-off", "nobody"),
+        # It runs.
+        (({"programs": ("kube-proxy",), "chains": 10}, {}), "plain", "before"),
+        (({"programs": RUNNING, "chains": 10}, {"programs": RUNNING}), "plain", "before"),
+        (({"settings": ON, "programs": RUNNING, "chains": 10},), "plain", "fight"),
+        (({"programs": RUNNING, "tables": NFT},), "nftables", "before"),
+        (({"programs": ("kube-proxy",), "links": IPVS},), "ipvs", "before"),
+        (({"programs": ("kube-proxy",)},), "not-in-sight", "before"),
+        # A device alone, where kube-proxy may run.
+        (({"programs": RUNNING, "links": IPVS},), "ipvs", "not-in-sight"),
+        (({"links": IPVS}, None), "ipvs", "not-in-sight"),
+        # Not all nodes were looked at.
+        (({}, None), "not-in-sight", "not-in-sight"),
+        (({"programs": RUNNING, "chains": 10}, None), "not-in-sight", "not-in-sight"),
+        ((None,), "not-in-sight", "not-in-sight"),
+    ],
+)
+def test_nodes_that_were_looked_at_decide(
+    marks: tuple[str, ...], kinds: tuple[dict[str, Any] | None, ...], mode: str, cleanup: str
+) -> None:
+    nodes = tuple(unsurveyed(marks) if one is None else surveyed(marks=marks, **one) for one in kinds)
+    for check, cause in ((MODE, mode), (CLEANUP, cleanup)):
+        finding = judged_cluster(check, *nodes, kube_proxy=ABSENT, installation=ABSENT, openshift=ABSENT)
+        assert same_cause(check, finding, cause), finding.message
+        assert finding.needs_survey is (kinds == (None,))
+
+
+@pytest.mark.parametrize("missing", ["links", "kube_chains", "nft_tables", "programs"])
+def test_nothing_is_off_as_long_as_a_trace_of_it_could_not_be_looked_for(missing: str) -> None:
+    kind = msgspec.structs.replace(surveyed(marks=K3S), **{missing: FORBIDDEN})
+    for check in (MODE, CLEANUP):
+        finding = judged_cluster(check, kind, kube_proxy=ABSENT, installation=ABSENT)
+        assert finding.status is Status.UNKNOWN
+        assert not finding.needs_survey
+
+
+def test_nodes_that_were_looked_at_decide_what_the_platform_does_not() -> None:
+    for one, cause in (
+        (surveyed(marks=RKE1), "gone"),
+        (surveyed(marks=RKE1, programs=("kube-proxy",), chains=1), "plain"),
+        (surveyed(marks=(*EKS, "eks.amazonaws.com/compute-type=auto")), "gone"),
+        (surveyed(marks=KUBEADM, programs=("kube-proxy",), chains=1), "gone"),
+    ):
+        finding = judged_cluster(MODE, one, kube_proxy=ABSENT, openshift=ABSENT)
+        assert same_cause(MODE, finding, cause), finding.message
+    coming = known(OpenShift(deploy_kube_proxy=True))
+    finding = judged_cluster(MODE, surveyed(marks=OPENSHIFT), kube_proxy=ABSENT, openshift=coming)
+    assert finding.status is Status.UNKNOWN
+
+
+def test_a_device_that_is_on_no_node_was_there() -> None:
+    finding = judged_cluster(
+        MODE, surveyed(marks=KUBEADM), kube_proxy=ABSENT, kube_proxy_config=config("ipvs"), openshift=ABSENT
+    )
+    assert same_cause(MODE, finding, "gone")
+
+
+def test_who_looks_after_what_the_nodes_show() -> None:
+    for there, cause in ((surveyed(marks=K3S), "off"), (surveyed(marks=K3S, programs=RUNNING, chains=1), "inside")):
+        finding = judged_cluster(MANAGED, there, kube_proxy=ABSENT, installation=ABSENT)
+        assert same_cause(MANAGED, finding, cause), finding.message
+        assert "unless" not in finding.message
+    assert judged_cluster(MANAGED, unsurveyed(), kube_proxy=ABSENT, installation=ABSENT).needs_survey
+
+
+def test_what_only_a_survey_tells_does_not_count_against_the_api() -> None:
+    from ebpfcheck.engine import decide
+
+    findings = [judged_cluster(check, unsurveyed(), kube_proxy=ABSENT, installation=ABSENT) for check in CHECKS[:3]]
+    assert [finding.status for finding in findings] == [Status.UNKNOWN] * 3
+    coverage = Coverage(nodes_total=1, nodes_surveyed=0, nodes_inferred=0)
+    assert decide(findings, coverage, scope="api") is Verdict.READY
+    assert decide(findings, coverage) is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(("marks", "words"), [(K3S, "On k3s"), (RKE1, "On RKE1"), ((), "may be off")])
@@ -312,7 +521,9 @@ def test_messages_tell_what_runs_from_what_is_off_and_what_is_set_from_what_is_n
     assert "some of its patches" not in said["v3.30"]
     assert "some of its patches" in said["v3.31"]
     for mode, observed in (("", "no mode set, which is iptables"), ("iptables", "mode iptables")):
-        assert judged_cluster(MODE, kube_proxy=proxy(), kube_proxy_config=config(mode)).observed == observed
+        finding = judged_cluster(MODE, kube_proxy=proxy(), kube_proxy_config=config(mode))
+        assert finding.observed == observed
+        assert "whose rules Felix can remove" in finding.message
 
 
 def test_ipvs_is_switched_off_by_commands_that_can_be_pasted() -> None:
@@ -386,8 +597,11 @@ def test_tables_of_nftables_are_deleted_by_name() -> None:
         (proxy(desired=0), (ABSENT,), ABSENT, Status.WARN, "nobody", False),
         (proxy(desired=0), (ON, OFF), ABSENT, Status.WARN, "nobody", False),
         (proxy(desired=0), (KEEPS,), asking(None, "Iptables"), Status.WARN, "nobody", False),
-        (proxy(desired=0), (OFF,), asking(None, "BPF"), Status.PASS, "off", False),
-        (proxy(desired=0), (KEEPS,), asking(None, "BPF"), Status.PASS, "left", True),
+        (proxy(desired=0), (OFF,), asking(None, "BPF"), Status.FAIL, "stuck", False),
+        (proxy(node_selector=HAND, desired=0), (OFF, ON), asking(None, "BPF"), Status.FAIL, "stuck", False),
+        (proxy(node_selector=HAND), (OFF, ON_KEEPS), asking(None, "BPF"), Status.WARN, "nobody", False),
+        (proxy(desired=0), (ON,), asking(None, "BPF"), Status.PASS, "off", False),
+        (proxy(desired=0), (ON_KEEPS,), asking(None, "BPF"), Status.PASS, "left", True),
         (proxy(desired=0), (FORBIDDEN,), ABSENT, Status.UNKNOWN, "felix-unseen-off", False),
         (proxy(desired=0), (ON, FORBIDDEN), ABSENT, Status.UNKNOWN, "felix-unseen-off", False),
         # Told to go, and not gone from all nodes.
@@ -421,6 +635,7 @@ def test_kube_proxy_and_the_cleanup(
         (AKS, ABSENT, ON, Status.PASS, "off"),
         (RKE1, ABSENT, OFF, Status.WARN, "has-to-stay"),
         (RKE1, ABSENT, ON, Status.FAIL, "fight"),
+        (MICROK8S, ABSENT, OFF, Status.WARN, "has-to-stay"),
         (K3S, ABSENT, ON, Status.UNKNOWN, "not-in-sight"),
         (KUBEADM, proxy(), OFF, Status.PASS, "before"),
         (KUBEADM, ABSENT, ON, Status.PASS, "off"),
@@ -463,17 +678,121 @@ def test_nodes_are_counted() -> None:
     assert "4 of 7 nodes" in finding.message
 
 
-def test_kube_proxy_is_kept_off_or_the_cleanup_is_switched_off_but_not_both() -> None:
-    finding = judged_cluster(CLEANUP, node(ON), kube_proxy=proxy(), installation=ABSENT)
-    assert [shlex.split(command) for command in commands(finding)] == [
-        [
-            "kubectl", "-n", "kube-system", "patch", "daemonset", "kube-proxy", "--type", "merge", "-p",
-            '{"spec":{"template":{"spec":{"nodeSelector":{"non-calico":"true"}}}}}',
-        ]
-    ]  # fmt: skip
-    finding = judged_cluster(CLEANUP, node(ON, AKS), kube_proxy=proxy(), installation=ABSENT)
+@pytest.mark.parametrize("marks", [(), AKS], ids=["may go", "has to stay"])
+@pytest.mark.parametrize(("settings", "asked"), [(ON, None), (OFF, "BPF")], ids=["fight", "about to"])
+def test_a_fight_is_ended_by_what_can_be_undone(
+    settings: FelixSettings, asked: str | None, marks: tuple[str, ...]
+) -> None:
+    finding = judged_cluster(
+        CLEANUP,
+        node(settings, marks),
+        install="operator",
+        kube_proxy=proxy(),
+        installation=asking(None, asked),
+        endpoint_overrides=ADDRESS,
+    )
+    assert finding.status is Status.FAIL
     (command,) = commands(finding)
     assert yaml.safe_load(shlex.split(command)[-1]) == {"spec": {"bpfKubeProxyIptablesCleanupEnabled": False}}
+    assert finding.remediation is not None
+    assert not finding.remediation.disruptive
+    assert ("Only once cluster.api-endpoint.present" in finding.remediation.text) is not bool(marks)
+    assert ("take kube-proxy off" in finding.message) is not bool(marks)
+
+
+STOP = [
+    "kubectl", "-n", "proxies", "patch", "daemonset", "kube-proxy", "--type", "merge", "-p",
+    '{"spec":{"template":{"spec":{"nodeSelector":{"non-calico":"true"}}}}}',
+]  # fmt: skip
+
+
+def an_override(**changes: Any) -> Fact[Any]:
+    whole = {"namespace": "tigera-operator", "name": "kubernetes-services-endpoint", "host": "10.0.0.1", "port": "6443"}
+    return known((EndpointOverride(**{**whole, **changes}),))
+
+
+@pytest.mark.parametrize(
+    ("facts", "version", "mode", "can_go"),
+    [
+        ({"endpoint_overrides": an_override()}, "v3.32.1", "iptables", True),
+        ({"endpoint_overrides": an_override()}, "v3.32.1", "ipvs", False),
+        ({"endpoint_overrides": an_override(namespace="kube-system")}, "v3.32.1", "iptables", False),
+        ({"endpoint_overrides": an_override(name="kubernetes-service-endpoint")}, "v3.32.1", "iptables", False),
+        ({"endpoint_overrides": an_override(port=None)}, "v3.32.1", "iptables", False),
+        ({"endpoint_overrides": an_override(host="")}, "v3.32.1", "iptables", False),
+        ({"endpoint_overrides": ABSENT}, "v3.32.1", "iptables", False),
+        ({"calico_node": "10.0.0.1"}, "v3.32.1", "iptables", True),
+        ({"calico_node": None}, "v3.32.1", "iptables", False),
+        ({"bootstrap": "Enabled"}, "v3.32.1", "iptables", True),
+        ({"bootstrap": "Disabled"}, "v3.32.1", "iptables", False),
+        ({}, "v3.32.1", "iptables", False),
+    ],
+)
+def test_no_command_takes_kube_proxy_away_too_early(
+    facts: dict[str, Any], version: str, mode: str, can_go: bool
+) -> None:
+    facts = dict(facts)
+    installation = Installation(kube_proxy_management="Enabled", bpf_network_bootstrap=facts.pop("bootstrap", None))
+    if "calico_node" in facts:
+        facts["calico_node"] = known(
+            CalicoNode(namespace="calico-system", name="calico-node", image="x", service_host=facts["calico_node"])
+        )
+    finding = judged_cluster(
+        MANAGED,
+        node(),
+        version=version,
+        install="operator",
+        kube_proxy=proxy(namespace="proxies"),
+        kube_proxy_config=config(mode),
+        installation=known(installation),
+        **facts,
+    )
+    assert same_cause(MANAGED, finding, "refused")
+    assert [shlex.split(command) for command in commands(finding)[1:]] == ([STOP] if can_go else [])
+    finding = judged_cluster(
+        MANAGED,
+        node(),
+        version=version,
+        install="operator",
+        kube_proxy=marked(manager="eks"),
+        kube_proxy_config=config(mode),
+        installation=known(installation),
+        **facts,
+    )
+    assert bool(commands(finding)) is can_go
+    assert finding.remediation is not None
+    assert finding.remediation.text.startswith(
+        "Only once cluster.api-endpoint.present and .usable pass and cluster.kube-proxy.mode does not fail, right "
+        "before eBPF mode:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "status"), [(known(3), Status.FAIL), (known(4), Status.WARN), (FORBIDDEN, Status.WARN)]
+)
+def test_a_selector_that_keeps_nobody_off_is_no_way_out(nodes: Fact[int], status: Status) -> None:
+    there = proxy(node_selector=HAND)
+    finding = judged_cluster(CLEANUP, node(ON), kube_proxy=there, installation=ABSENT, node_count=nodes)
+    assert finding.status is status
+    assert same_cause(CLEANUP, finding, "some-left")
+
+
+def test_without_ebpf_mode_kube_proxy_is_let_run_again_first() -> None:
+    for asked, words in (("BPF", "cluster.dataplane"), (None, "or enable")):
+        there = proxy(desired=0, node_selector=HAND)
+        finding = judged_cluster(CLEANUP, node(OFF), kube_proxy=there, installation=asking(None, asked))
+        assert finding.remediation is not None
+        assert finding.remediation.text.startswith("Let kube-proxy run again")
+        assert words in finding.remediation.text
+        assert len(commands(finding)) == 1
+
+
+def test_what_stays_and_is_told_so_has_no_more_to_be_told() -> None:
+    there = marked("addonmanager.kubernetes.io/mode", "Reconcile")
+    finding = judged_cluster(MANAGED, node(KEEPS, AKS), kube_proxy=there, installation=asking())
+    assert len(commands(finding)) == 1
+    finding = judged_cluster(CLEANUP, node(OFF, AKS), kube_proxy=proxy(), installation=ABSENT)
+    assert finding.required == "bpfKubeProxyIptablesCleanupEnabled is false"
 
 
 def test_where_kube_proxy_has_to_stay_nothing_else_is_offered() -> None:
@@ -557,8 +876,8 @@ def test_what_is_no_mark_of_an_owner(there: Fact[Any]) -> None:
 @pytest.mark.parametrize(
     ("marks", "there", "status", "cause", "words"),
     [
-        (AKS, proxy(), Status.WARN, "owned", "AKS"),
-        (AKS, marked("addonmanager.kubernetes.io/mode"), Status.WARN, "owned", "by AKS (label"),
+        (AKS, proxy(), Status.PASS, "stays", "AKS keeps kube-proxy: "),
+        (AKS, marked("addonmanager.kubernetes.io/mode"), Status.PASS, "stays", "AKS keeps kube-proxy (label"),
         (AKS, proxy(desired=0), Status.WARN, "owned-off", "AKS"),
         (AKS, ABSENT, Status.PASS, "off", ""),
         (OPENSHIFT, proxy(name="openshift-kube-proxy"), Status.WARN, "owned", "Cluster Network Operator"),
@@ -567,11 +886,11 @@ def test_what_is_no_mark_of_an_owner(there: Fact[Any]) -> None:
         (KOPS, proxy(runs_as="static pods"), Status.WARN, "owned", "kOps"),
         (KOPS, ABSENT, Status.PASS, "off", ""),
         (RKE2, proxy(runs_as="static pods"), Status.WARN, "owned", "RKE2"),
-        (("cloud.google.com/gke-nodepool",), proxy(runs_as="static pods"), Status.WARN, "owned", "It has to stay"),
+        (("cloud.google.com/gke-nodepool",), proxy(runs_as="static pods"), Status.PASS, "stays", "GKE"),
         ((), proxy(runs_as="static pods"), Status.WARN, "owned", "manifests on the nodes"),
-        (RKE1, ABSENT, Status.WARN, "owned", "RKE1"),
+        (RKE1, ABSENT, Status.PASS, "stays", "RKE1"),
         (K3S, ABSENT, Status.WARN, "inside", "k3s"),
-        (("microk8s.io/cluster",), ABSENT, Status.WARN, "inside", "MicroK8s"),
+        (MICROK8S, ABSENT, Status.PASS, "stays", "MicroK8s"),
         (("com.docker.ucp.collection",), ABSENT, Status.WARN, "inside", "MKE"),
         ((), ABSENT, Status.UNKNOWN, "not-in-sight", ""),
         (EKS, proxy(), Status.PASS, "nobody", ""),
@@ -580,6 +899,17 @@ def test_what_is_no_mark_of_an_owner(there: Fact[Any]) -> None:
         (KUBEADM, proxy(desired=0), Status.PASS, "off", ""),
         ((), proxy(node_selector=HAND), Status.PASS, "off", ""),
         ((), marked("argocd.argoproj.io/instance", node_selector=HAND), Status.WARN, "owned-off", "Argo CD"),
+        (EKS, marked(manager="eks", node_selector=HAND, desired=0), Status.PASS, "written-off", "The EKS add-on has"),
+        (EKS, marked(manager="eks", desired=0), Status.WARN, "owned-off", "the EKS add-on"),
+        (EKS, marked(manager="eks", node_selector=HAND), Status.WARN, "owned-off", "the EKS add-on"),
+        (
+            EKS,
+            marked("argocd.argoproj.io/instance", manager="eks", node_selector=HAND, desired=0),
+            Status.WARN,
+            "owned-off",
+            "Argo CD",
+        ),
+        (TALOS, marked(manager="eks", node_selector=HAND, desired=0), Status.WARN, "owned-off", "Talos"),
     ],
 )
 def test_platforms_and_owners(marks: tuple[str, ...], there: Fact[Any], status: Status, cause: str, words: str) -> None:
@@ -602,7 +932,10 @@ def test_platforms_and_owners(marks: tuple[str, ...], there: Fact[Any], status: 
         (proxy(runs_as="static pods"), OFF, FORBIDDEN, "v3.31", Status.UNKNOWN, "installation-unseen"),
         (proxy(runs_as="static pods"), OFF, FORBIDDEN, "v3.30", Status.WARN, "owned"),
         (proxy(namespace="proxies"), OFF, asking(), "v3.31", Status.FAIL, "refused"),
-        (proxy(namespace="proxies"), ON, asking(), "v3.31", Status.FAIL, "refused"),
+        (proxy(namespace="proxies"), ON, asking(), "v3.31", Status.WARN, "refused-now"),
+        (proxy(namespace="proxies"), OFF, asking(dataplane="BPF"), "v3.31", Status.WARN, "refused-now"),
+        (proxy(namespace="proxies"), KEEPS, asking(dataplane="BPF"), "v3.31", Status.WARN, "refused-harmless"),
+        (proxy(namespace="proxies", desired=0), OFF, asking(dataplane="BPF"), "v3.31", Status.WARN, "refused-harmless"),
         (proxy(namespace="proxies"), KEEPS, asking(), "v3.31", Status.WARN, "refused-harmless"),
         (proxy(namespace="proxies"), FORBIDDEN, asking(), "v3.31", Status.UNKNOWN, "refused-felix-unseen"),
         (proxy(namespace="proxies", desired=0), ON, asking(), "v3.31", Status.WARN, "refused-harmless"),
@@ -675,11 +1008,10 @@ def test_a_refusal_names_the_mark_and_switches_the_management_off() -> None:
 def test_where_kube_proxy_has_to_stay_the_cleanup_goes() -> None:
     cleanup = {"spec": {"bpfKubeProxyIptablesCleanupEnabled": False}}
     there = marked("addonmanager.kubernetes.io/mode", "Reconcile")
-    for installation, first in ((asking(), 1), (ABSENT, 0)):
-        finding = judged_cluster(MANAGED, node(OFF, AKS), kube_proxy=there, installation=installation)
-        (command,) = commands(finding)[first:]
-        assert yaml.safe_load(shlex.split(command)[-1]) == cleanup
-        assert ("bpfKubeProxyIptablesCleanupEnabled to false" in finding.message) is bool(first)
+    finding = judged_cluster(MANAGED, node(OFF, AKS), kube_proxy=there, installation=asking())
+    (command,) = commands(finding)[1:]
+    assert yaml.safe_load(shlex.split(command)[-1]) == cleanup
+    assert "bpfKubeProxyIptablesCleanupEnabled to false" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -893,3 +1225,49 @@ def test_messages_name_the_release() -> None:
     finding = judged_cluster(MODE, version="v3.29.3", kube_proxy=proxy(), kube_proxy_config=config("ipvs"))
     assert str(release("v3.29.3").version) in finding.message
     assert re.search(r"v3\.30\.4", judged_cluster(HEALTHZ, node(), version="v3.30", kube_proxy=proxy()).message)
+
+
+# The head of the report.
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "mode"),
+    [
+        (surveyed(marks=K3S, programs=RUNNING, chains=1), "inside of another program, looked after by k3s", "iptables"),
+        (surveyed(marks=K3S, programs=RUNNING), "off, looked after by k3s", None),
+        (unsurveyed(K3S), "inside of another program, looked after by k3s", None),
+        (surveyed(links=IPVS, tables=NFT), "off", None),
+    ],
+)
+def test_the_head_tells_what_the_nodes_show(kind: NodeKind, words: str, mode: str | None) -> None:
+    from ebpfcheck.checks.discovery import DISCOVERY_NEEDS, discover
+    from ebpfcheck.engine import gather
+
+    one = cluster_snapshot(ClusterFacts(kube_proxy=ABSENT), kind)
+    found = discover(gather(one, DISCOVERY_NEEDS, release("v3.32.1"), "operator"))
+    assert (found.kube_proxy, found.kube_proxy_mode) == (words, mode)
+
+
+# What other checks ask.
+
+
+@pytest.mark.parametrize(
+    ("settings", "marks", "there", "is_to_stay"),
+    [
+        (KEEPS, (), proxy(), True),
+        (OFF, AKS, proxy(), True),
+        (OFF, RKE1, ABSENT, True),
+        (OFF, (), proxy(), False),
+        (KEEPS, AKS, proxy(desired=0), False),
+        (KEEPS, (), ABSENT, False),
+        (KEEPS, KUBEADM, FORBIDDEN, False),
+    ],
+)
+def test_what_stays_runs(settings: FelixSettings, marks: tuple[str, ...], there: Fact[Any], is_to_stay: bool) -> None:
+    from ebpfcheck.engine import gather
+
+    one = cluster_snapshot(ClusterFacts(kube_proxy=there), node(settings, marks))
+    given = gather(one, kube_proxy_state.PROXY_NEEDS, release("v3.32.1"), "operator")
+    proxy_here = kube_proxy_state.proxy_of(given)
+    assert kube_proxy_state.stays(given, proxy_here) is is_to_stay
+    assert there is not FORBIDDEN or proxy_here.state == "unseen"

@@ -181,19 +181,20 @@ def test_the_cni_plugin_of_a_cloud(cni: str | None, others: Fact[Any], status: S
     facts: dict[str, Any] = {"installation": installation, "other_networks": others, "install": "operator"}
     assert judged(pool(), node_subnets=TWO, **facts).status is status
     without = judged(**facts)
-    assert without.status is (Status.PASS if status is Status.PASS else Status.UNKNOWN)
+    assert without.status is Status.PASS
+    assert without.note is (status is not Status.PASS)
     assert "\x1b" not in without.message
 
 
 @pytest.mark.parametrize(
     ("changes", "status", "words"),
     [
-        ({}, Status.UNKNOWN, "no CNI plugin of a cloud"),
-        ({"ip_pools": ABSENT}, Status.UNKNOWN, "no CNI plugin of a cloud"),
+        ({}, Status.PASS, "another IPAM gives the addresses"),
+        ({"ip_pools": ABSENT}, Status.PASS, "another IPAM gives the addresses"),
         ({"ip_pools": FORBIDDEN}, Status.UNKNOWN, "not allowed"),
-        ({"other_networks": FORBIDDEN}, Status.UNKNOWN, "not allowed"),
+        ({"other_networks": FORBIDDEN}, Status.PASS, "another IPAM gives the addresses"),
         ({"calico_node": ABSENT, "ip_pools": ABSENT}, Status.NOT_APPLICABLE, "not installed"),
-        ({"calico_node": FORBIDDEN}, Status.UNKNOWN, "no CNI plugin of a cloud"),
+        ({"calico_node": FORBIDDEN}, Status.UNKNOWN, "whether Calico is installed could not be seen"),
         ({"calico_node": ABSENT, "installation": FORBIDDEN, "install": "unknown"}, Status.UNKNOWN, "not allowed"),
         ({"other_networks": AWS}, Status.PASS, "the AWS VPC CNI"),
     ],
@@ -208,7 +209,7 @@ def test_the_commands_that_change_pools() -> None:
     remediation = judged(pool("Always", name="default"), pool("Always", name="a b;c")).remediation
     assert remediation is not None
     assert remediation.disruptive
-    patch = """'{"spec": {"ipipMode": "Never", "vxlanMode": "CrossSubnet"}}'"""
+    patch = """'{"spec": {"ipipMode": "Never", "vxlanMode": "Always"}}'"""
     assert remediation.commands == (
         f"kubectl patch ippool default --type merge -p {patch}",
         f"kubectl patch ippool 'a b;c' --type merge -p {patch}",
@@ -216,6 +217,44 @@ def test_the_commands_that_change_pools() -> None:
     remediation = judged(pool("Always", v6=True, name="six")).remediation
     assert remediation is not None
     assert remediation.commands == ("""kubectl patch ippool six --type merge -p '{"spec": {"ipipMode": "Never"}}'""",)
+
+
+def test_vxlan_goes_between_the_same_nodes_as_ipip_did() -> None:
+    remediation = judged(pool("Always", name="a"), pool("CrossSubnet", name="b")).remediation
+    assert remediation is not None
+    assert ['"vxlanMode": "Always"' in command for command in remediation.commands] == [True, False]
+    assert ['"vxlanMode": "CrossSubnet"' in command for command in remediation.commands] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("version", "is_apart"), [("v3.16", True), ("v3.22", True), ("v3.23", False), ("v3.33", False)]
+)
+def test_releases_whose_felix_is_told_of_vxlan_apart(version: str, is_apart: bool) -> None:
+    remediation = judged(pool("Always"), version=version).remediation
+    assert remediation is not None
+    assert ("calicoctl" in remediation.text) is is_apart
+    first = """kubectl patch felixconfiguration default --type merge -p '{"spec": {"vxlanEnabled": true}}'"""
+    assert (remediation.commands[0] == first) is is_apart
+    assert len(remediation.commands) == 1 + is_apart
+
+
+@pytest.mark.parametrize(
+    ("version", "start"),
+    [
+        ("v3.31.3", "After upgrading to v3.31.4 or later (cluster.calico.version): open UDP port 4790 between"),
+        ("v3.31", "After upgrading to v3.31.4 or later (cluster.calico.version): open UDP port 4790 between"),
+        ("v3.31.4", "Open UDP port 4790 between all nodes first, then change the pools"),
+        ("v3.30", "Open UDP port 4790 between all nodes first, then change the pools"),
+    ],
+)
+def test_what_comes_before_vxlan(version: str, start: str) -> None:
+    felix = known(FelixObject(settings=FelixSettings(vxlan_port=4790)))
+    remediation = judged(pool("Always"), version=version, felix_default=felix).remediation
+    assert remediation is not None
+    assert remediation.text.startswith(start)
+    remediation = judged(pool("Always", v6=True), version=version, felix_default=felix).remediation
+    assert remediation is not None
+    assert remediation.text.startswith("Change the pools")
 
 
 def test_many_pools_are_cut_short() -> None:

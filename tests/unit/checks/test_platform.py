@@ -119,6 +119,19 @@ def test_platforms_by_what_their_nodes_show(
     assert (found and found.entry.name) == name
 
 
+def test_one_label_is_shown_for_each_kind_of_label() -> None:
+    found = recognised(node(KOPS, "kops.k8s.io/kops-controller-pki", "kops.k8s.io/x"), node(KOPS, "kops.k8s.io/a"))
+    assert found is not None
+    assert found.evidence == ("nodes carry kops.k8s.io/a",)
+    found = recognised(node(EKS, "alpha.eksctl.io/cluster-name", "alpha.eksctl.io/nodegroup-name"))
+    assert found is not None
+    assert found.evidence == (
+        "nodes carry alpha.eksctl.io/cluster-name",
+        "nodes carry eks.amazonaws.com/nodegroup",
+        "kubelet v1.31.0-eks-a737599",
+    )
+
+
 def test_each_platform_of_the_table_can_be_recognised() -> None:
     told = (GKE, AKS, EKS, OPENSHIFT, TALOS, RKE2, K3S, RKE1, MKE, KOPS, KUBEADM)
     names = {found.entry.name for one in told if (found := recognised(node(one)))}
@@ -197,9 +210,9 @@ def test_marks_of_several(
 
 
 def test_evidence_is_told_once_and_made_safe() -> None:
-    found = recognised(node(EKS), node(("eks.amazonaws.com/nodegroup\x1b[31m" + "x" * 200, "", "v1-eks-\x07", "")))
+    found = recognised(node(EKS), node(("eks.amazonaws.com/a\x1b[31m" + "x" * 200, "", "v1-eks-\x07", "")))
     assert found is not None
-    assert sum("nodes carry eks.amazonaws.com/nodegroup" in one for one in found.evidence) == 2
+    assert [one.startswith("nodes carry eks.amazonaws.com/a") for one in found.evidence] == [True, False, False]
     assert all("\x1b" not in one and "\x07" not in one and len(one) < 140 for one in found.evidence)
 
 
