@@ -314,7 +314,6 @@ def cluster(
     import signal
 
     from ebpfcheck.collect.login import Login
-    from ebpfcheck.errors import UsageError
     from ebpfcheck.progress import Progress
 
     # An exec plugin must not outlive us.
@@ -323,7 +322,7 @@ def cluster(
     _check_timeout(timeout)
     if "" in (kubeconfig, context):
         # An unset variable in a CI job must not quietly pick another cluster.
-        raise UsageError("an empty --kubeconfig or --context names nothing")
+        raise _usage_error("an empty --kubeconfig or --context names nothing")
     deadline = time.monotonic() + timeout
     with Login(kubeconfig, context, timeout) as login, Progress() as progress:
         # Loaded while the kubeconfig is, which takes about as long.
@@ -497,10 +496,15 @@ def _settings(
 
 
 def _check_timeout(timeout: float) -> None:
+    if not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise _usage_error(f"--timeout: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
+
+
+def _usage_error(words: str) -> Exception:
+    # Loaded only where it is needed, as what is to be looked at is started first.
     from ebpfcheck.errors import UsageError
 
-    if not 0 < timeout <= _LONGEST_TIMEOUT:
-        raise UsageError(f"--timeout: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
+    return UsageError(words)
 
 
 def _split(option: str, lists: list[str] | None) -> tuple[str, ...]:

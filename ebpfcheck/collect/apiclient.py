@@ -1,7 +1,9 @@
 """Speaks to an API server: bodies undecoded, a page at a time, with retries, up to one deadline."""
 
 import ipaddress
+import queue
 import random
+import re
 import ssl
 import tempfile
 import threading
@@ -283,7 +285,8 @@ def _pool(access: Access, connections: int) -> urllib3.PoolManager:
         urllib3.disable_warnings(InsecureRequestWarning)
     options: dict[str, Any] = {
         "num_pools": 2,
-        "maxsize": connections,
+        # Each of those who read may have a page ahead under way.
+        "maxsize": 2 * connections,
         "ssl_context": context,
         "server_hostname": access.tls_server_name,
         "assert_hostname": False if not access.verify else access.tls_server_name,
@@ -369,6 +372,38 @@ class Listing(Generic[U]):
         return f"the list was read up to {len(self.items)}{more}"
 
 
+class _Ahead:
+    """A page that is asked for before it is needed."""
+
+    def __init__(self, client: ApiClient, path: str, query: Mapping[str, str], token: str) -> None:
+        self.token = token
+        self._answer: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+        threading.Thread(target=self._get, args=(client, path, query), daemon=True).start()
+
+    def _get(self, client: ApiClient, path: str, query: Mapping[str, str]) -> None:
+        try:
+            self._answer.put(client.get(path, query))
+        except Exception as error:
+            self._answer.put(error)
+
+    def body(self) -> bytes:
+        """Return the body; errors as with `ApiClient.get`."""
+        answer = self._answer.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+# As API servers write lists of their own types: what tells how to go on stands before the objects.
+_HEAD = re.compile(rb'\{"kind":"\w+","apiVersion":"[\w./]+","metadata":\{[^{}]*"continue":"(?P<token>[\w=-]+)"[^{}]*\}')
+
+
+def _following(data: bytes) -> str:
+    """Return the token of the next page as far as it shows without decoding; "" where it does not."""
+    match = _HEAD.match(data)
+    return "" if match is None else match["token"].decode()
+
+
 def read_list(
     client: ApiClient,
     path: str,
@@ -379,18 +414,26 @@ def read_list(
     on_page: Callable[[int, int], None] | None = None,
 ) -> None:
     """Read a list page by page into `listing`; an expired token starts it anew, any other error ends it there."""
+
+    def asked(token: str) -> dict[str, str]:
+        return {**query, "limit": str(PAGE), **({"continue": token} if token else {})}
+
     restarts = 0
     token: str | None = ""
+    ahead: _Ahead | None = None
     try:
         while token is not None:
-            asked = {**query, "limit": str(PAGE), **({"continue": token} if token else {})}
             try:
-                page = _decoded(client.get(path, asked), decoders, listing.odd)
+                data = ahead.body() if ahead is not None and ahead.token == token else client.get(path, asked(token))
+                # The next page is on its way while this one is decoded.
+                following = _following(data)
+                ahead = _Ahead(client, path, asked(following), following) if following else None
+                page = _decoded(data, decoders, listing.odd)
             except ApiError as error:
                 if error.status != 410 or restarts == _RESTARTS:
                     raise
                 restarts += 1
-                listing.items, listing.odd, token = [], [], ""
+                listing.items, listing.odd, token, ahead = [], [], "", None
                 continue
             listing.items += [convert(item) for item in page.items or ()]
             listing.remaining = page.metadata.remaining
