@@ -17,12 +17,14 @@ from tests.fakeapi import FakeApi, Fault, Object, Story, write_kubeconfig
 
 CALICO_IMAGE = "registry.acme-bank.example/calico/node:v3.31.2"
 PROXY_IMAGE = "registry.k8s.io/kube-proxy:v1.33.4"
+METADATA = ("labels", "annotations", "ownerReferences", "generation", "managedFields")
+BY_KUBELET = [{"apiVersion": "v1", "kind": "Node", "name": "worker-00001", "uid": "1"}]
 
 
 def item(kind: str, name: str, namespace: str = "", *, api: str = "v1", **fields: Any) -> Object:
-    """An object; `labels` and `annotations` go to its metadata."""
+    """An object; what METADATA lists goes to its metadata."""
     metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
-    metadata |= {key: fields.pop(key) for key in ("labels", "annotations", "ownerReferences") if key in fields}
+    metadata |= {key: fields.pop(key) for key in METADATA if key in fields}
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **fields}
 
 
@@ -166,7 +168,7 @@ def by_manifest(count: int = 3) -> list[Object]:
     """Calico by manifest, Endpoints and no slices, and kube-proxy as static pods."""
     key = {"configMapKeyRef": {"name": "calico-config", "key": "bpf"}}
     static = item(
-        "Pod", "kube-proxy-worker-00001", "kube-system", labels={"component": "kube-proxy"},
+        "Pod", "kube-proxy-worker-00001", "kube-system", labels={"component": "kube-proxy"}, ownerReferences=BY_KUBELET,
         spec={"containers": [{"name": "kube-proxy", "image": PROXY_IMAGE, "command": ["kube-proxy", "--v=2"]}]},
     )  # fmt: skip
     return [

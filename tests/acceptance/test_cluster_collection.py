@@ -14,18 +14,24 @@ from ebpfcheck.collect import wire
 from ebpfcheck.collect.config_maps import kube_proxy_config, kubeadm
 from ebpfcheck.collect.rights import RULES, Rule
 from tests.acceptance.clusters import (
+    BY_KUBELET,
+    CALICO_IMAGE,
+    PROXY_IMAGE,
     STORIES,
     Outcome,
     base,
     by_operator,
     calico,
     calico_objects,
+    daemon_set,
     item,
+    kube_proxy,
     kube_proxy_maps,
     look,
     look_at,
     node,
     nodes,
+    override,
     together,
 )
 from tests.acceptance.command import run
@@ -175,6 +181,35 @@ def test_a_404_of_something_on_the_way_is_not_absence(tmp_path: Path) -> None:
     assert found["ip_pools"]["state"] == "unknown"
 
 
+def test_a_403_of_something_on_the_way_is_no_missing_right(tmp_path: Path) -> None:
+    fault = Fault("ippools|/nodes", "html", status=403, times=ALWAYS)
+    outcome, found = saved(by_operator(), tmp_path, faults=[fault])
+    assert (found["ip_pools"]["state"], found["ip_pools"]["reason"]) == ("unknown", "unsupported")
+    (unseen,) = outcome.report["coverage"]["unseen"]
+    assert "HTTP status 403 with text/html" in unseen["detail"]
+    assert "HTTP status 403 with text/html" in outcome.words()
+    telling = [one for one in outcome.report["findings"] if one["id"] == "cluster.ippool.encapsulation"]
+    assert [one["status"] for one in telling] == ["unknown"]
+    assert not re.search("not allowed|rbac|[Gg]rant", json.dumps(telling) + outcome.words() + outcome.stderr)
+
+
+ASIDE = ("selfsubjectrulesreviews", "/apis($|[?])", "/deployments")
+
+
+def test_what_hangs_costs_only_what_hangs_on_it(tmp_path: Path) -> None:
+    def hanging(path: str) -> Callable[[Path], Outcome]:
+        faults = [Fault(path, "hang", times=ALWAYS)]
+        return lambda place: saved(by_operator(), place, "--timeout", "12", faults=faults)[0]
+
+    outcomes = together({path: hanging(path) for path in ASIDE}, tmp_path)
+    for path, outcome in outcomes.items():
+        assert outcome.code in (1, 3), outcome.stderr
+        assert outcome.seconds < 12 + SLACK
+        found = facts(tmp_path / re.sub(r"\W", "-", path) / "snapshot.json")
+        for name in ("ip_pools", "felix_default", "calico_node", "endpoint_overrides", "kube_proxy_config"):
+            assert found[name]["state"] == "known", (path, name, found[name])
+
+
 # Rights
 
 
@@ -311,6 +346,85 @@ def test_calicos_own_api_is_as_good_as_its_crds(tmp_path: Path) -> None:
     assert found["ip_pools"]["value"] == crds["ip_pools"]["value"]
     _, found = saved(both, tmp_path, forbid=[*first, ("list", "projectcalico.org/ippools")])
     assert found["ip_pools"]["state"] == "unknown"
+
+
+def with_proxy(*proxies: Object) -> list[Object]:
+    """The operator's cluster with these objects in place of kube-proxy's DaemonSet."""
+    return [*(one for one in by_operator() if one not in kube_proxy()[:1]), *proxies]
+
+
+def proxy_set(name: str = "kube-proxy", status: Object | None = None, **metadata: Any) -> Object:
+    """A DaemonSet that runs kube-proxy as kubeadm does."""
+    made = kube_proxy()[0]
+    return {**made, "metadata": made["metadata"] | {"name": name, **metadata}, "status": status or made["status"]}
+
+
+def test_a_daemon_set_that_does_not_say_is_not_off(tmp_path: Path) -> None:
+    stale = {"observedGeneration": 1, **dict.fromkeys(("desiredNumberScheduled", "numberAvailable"), 0)}
+    silent = proxy_set()
+    del silent["status"]
+    for one in (silent, proxy_set(status=stale, generation=2)):
+        outcome, found = saved(with_proxy(one), tmp_path)
+        assert found["kube_proxy"]["value"]["desired"] is None
+        kube_proxy = [one for one in outcome.report["findings"] if one["id"].startswith("cluster.kube-proxy.")]
+        assert len(kube_proxy) >= 4
+        assert not [one for one in kube_proxy if re.match("kube-proxy is off", one["message"])]
+        assert outcome.statuses()["cluster.kube-proxy.cleanup"] == {"unknown"}
+    outcome, found = saved(with_proxy(proxy_set(status=stale, generation=1)), tmp_path)
+    assert found["kube_proxy"]["value"]["desired"] == 0
+    assert any("kube-proxy is off" in one["message"] for one in outcome.report["findings"])
+
+
+def test_kube_proxy_is_found_by_what_it_runs(tmp_path: Path) -> None:
+    other, second = (proxy_set(f"kube-proxy-{of}-v1.33.4") for of in ("worker", "master"))
+    windows = json.loads(json.dumps(proxy_set("kube-proxy-windows")))
+    windows["spec"]["template"]["spec"]["nodeSelector"] = {"kubernetes.io/os": "windows"}
+    pod = item(
+        "Pod", "kube-proxy-abcde", "kube-system", labels={"k8s-app": "kube-proxy"},
+        ownerReferences=[{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "kube-proxy", "uid": "1"}],
+        spec={"containers": [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.33.4"}]},
+    )  # fmt: skip
+    _, found = saved(with_proxy(other, windows), tmp_path)
+    assert found["kube_proxy"]["value"]["name"] == "kube-proxy-worker-v1.33.4"
+    assert found["kube_proxy_config"]["value"]["mode"] == "iptables"
+    _, found = saved(with_proxy(other, second), tmp_path)
+    assert (found["kube_proxy"]["state"], found["kube_proxy"]["reason"]) == ("unknown", "unsupported")
+    assert "several DaemonSets" in found["kube_proxy"]["detail"]
+    for alone in (windows, pod):
+        _, found = saved(with_proxy(alone), tmp_path)
+        assert found["kube_proxy"]["state"] == "absent"
+    pod["metadata"]["ownerReferences"] = BY_KUBELET
+    _, found = saved(with_proxy(pod), tmp_path)
+    assert found["kube_proxy"]["value"]["runs_as"] == "static pods"
+
+
+def test_an_empty_list_of_api_servers_tells_nothing(tmp_path: Path) -> None:
+    # A single control plane, whose address kube-proxy is told.
+    story = [one for one in by_operator() if one["kind"] not in ("EndpointSlice", "ConfigMap")]
+    empty = {**next(one for one in base() if one["kind"] == "EndpointSlice"), "endpoints": None}
+    story += [empty, *kube_proxy_maps(server="https://10.20.0.5:6443")]
+    endpoints = next(one for one in base(slices=False) if one["kind"] == "Endpoints")
+    outcome, found = saved(story, tmp_path)
+    assert found["api_endpoints"]["state"] != "known"
+    assert any("/endpoints/kubernetes" in one.path for one in outcome.api.requests)
+    assert "load balancer" not in json.dumps(outcome.report["discovered"])
+    _, found = saved([*story, endpoints], tmp_path)
+    assert found["api_endpoints"]["value"] == ["10.20.0.5:6443"]
+
+
+def test_variables_that_were_not_followed_are_unknown(tmp_path: Path) -> None:
+    def told(container: Object) -> str:
+        story = [one for one in by_operator() if one["metadata"]["name"] != "calico-node"]
+        image = {"name": "calico-node", "image": CALICO_IMAGE}
+        story.append(daemon_set("calico-node", "calico-system", CALICO_IMAGE, container={**image, **container}))
+        only = ("--only", "cluster.felix.env-override", "--calico-version", "v3.31.2")
+        (status,) = look_at(story, tmp_path, *only).statuses()["cluster.felix.env-override"]
+        return status
+
+    assert told({}) == "pass"
+    assert told({"env": [{"name": "FELIX_BPFENABLED", "value": "$(ON)"}]}) == "unknown"
+    assert told({"env": [{"name": "FELIX_BPFENABLED", "value": "off"}]}) == "fail"
+    assert told({"envFrom": [{"secretRef": {"name": "felix"}}]}) == "unknown"
 
 
 def test_an_empty_cluster_is_inconclusive(tmp_path: Path) -> None:
@@ -508,3 +622,55 @@ def test_a_redacted_run_names_nobody_and_says_the_same(tmp_path: Path, story: st
     ]
     judged = json.loads(run("evaluate", str(snapshot), "-f", "json", "--calico-version", "v3.31.2").stdout)
     assert judged["findings"] == after["findings"]
+
+
+def private() -> list[Object]:
+    """The operator's cluster with names of somebody's own wherever there may be some; all of them hold "acme"."""
+    own = {"acmekey.internal/x": "acmevalue", "k8s-app": "acmeapp", "app.kubernetes.io/managed-by": "acmetool"}
+    fields = [{"manager": "acmemanager", "operation": "Update", "apiVersion": "apps/v1"}]
+    marks = {"labels": own, "annotations": {"acmenote.internal/x": "y"}, "managedFields": fields}
+    command = [
+        "kube-proxy", "--config=/c", "--cluster-name=acmecluster", "--hostname-override=acmehost",
+        "--nodeport-addresses", "acmenodeport", "--bind-address='acme bind'", "--v", "2",
+    ]  # fmt: skip
+    volume = {"name": "c", "configMap": {"name": "acme-proxy-conf"}}
+    container = {"name": "kube-proxy", "image": PROXY_IMAGE, "command": command}
+    pod = {"containers": [container], "nodeSelector": {"acmeselector.internal/x": "acmeselected"}, "volumes": [volume]}
+    variables = {
+        "FELIX_ETCDPASSWORD": "acmepassword", "FELIX_TYPHACN": "acmecn", "FELIX_TYPHAURISAN": "acmesan",
+        "FELIX_TYPHAADDR": "acmetypha:5473", "FELIX_PROMETHEUSMETRICSKEYFILE": "/acmekeyfile",
+        "FELIX_BPFHOSTCONNTRACKBYPASS": "false",
+    }  # fmt: skip
+    source = {"configMapRef": {"name": "acme-felix-env"}}
+    env = {"env": [{"name": name, "value": value} for name, value in variables.items()], "envFrom": [source]}
+    story = [one for one in by_operator() if one["kind"] not in ("IPPool", "DaemonSet", "Deployment", "ConfigMap")]
+    pool = next(one["spec"] for one in calico_objects() if one["kind"] == "IPPool")
+    deployment = next(one for one in by_operator() if one["kind"] == "Deployment")
+    config = next(one for one in kube_proxy() if one["kind"] == "ConfigMap")
+    metadata = {**deployment["metadata"], "namespace": "acme-operator"}
+    return [
+        *story, item("IPPool", "acme-pool", api="crd.projectcalico.org/v1", spec=pool),
+        item("DaemonSet", "kube-proxy", "kube-system", api="apps/v1", spec={"template": {"spec": pod}}, **marks),
+        {**config, "metadata": {**config["metadata"], "name": "acme-proxy-conf"}},
+        daemon_set("calico-node", "acme-calico", CALICO_IMAGE, container={"name": "calico-node", **env}),
+        daemon_set("cilium", "acme-net", "quay.io/cilium/cilium"), {**deployment, "metadata": metadata},
+        override("acme-operator"), item("Ledger", "x", api="ledger.acmegroup.internal/v1", spec={}),
+        node("node", "10.20.0.201"), node("api", "10.20.0.202"),
+    ]  # fmt: skip
+
+
+def test_names_of_somebodys_own_are_redacted(tmp_path: Path) -> None:
+    snapshot, table = tmp_path / "snapshot.json", tmp_path / "table"
+    arguments = ("-v", "-f", f"table={table}", "--calico-version", "v3.31.2")
+    found: list[tuple[Outcome, str]] = []
+    for option in ((), ("--redact",)):
+        outcome, _ = saved(private(), tmp_path, *arguments, *option)
+        found.append((outcome, outcome.stdout + outcome.stderr + table.read_text() + snapshot.read_text()))
+    (plain, shown), (redacted, hidden) = found
+    assert len(set(re.findall("acme[a-z]+|acme-[a-z]+", shown))) >= 20
+    assert sorted(set(re.findall(r"\S*acme\S*", hidden))) == []
+    # How many findings of each status wait for a survey is told in the table.
+    assert [(one["id"], one["status"], one["reason"], len(one["subjects"])) for one in redacted.report["findings"]] == [
+        (one["id"], one["status"], one["reason"], len(one["subjects"])) for one in plain.report["findings"]
+    ]
+    assert (redacted.code, redacted.report["summary"]) == (plain.code, plain.report["summary"])

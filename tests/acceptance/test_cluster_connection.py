@@ -1,5 +1,6 @@
 """How `ebpfcheck cluster` comes to an API server, and what it says where it does not."""
 
+import base64
 import json
 import os
 import re
@@ -16,8 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from ebpfcheck.collect import login_child
+from ebpfcheck.collect import apiclient, login_child
 from ebpfcheck.collect.access import Access, Refusal
+from ebpfcheck.collect.apiclient import ApiClient, ApiError
+from ebpfcheck.model.facts import Reason
 from tests.acceptance.clusters import Outcome, base, look, nodes, start
 from tests.fakeapi import ALWAYS, TOKEN, FakeApi, Fault, Story, forward_proxy, write_kubeconfig
 from tests.fakeapi.kubeconfig import EXEC_API
@@ -216,14 +219,22 @@ def test_an_exec_plugin_that_gives_nothing_is_told_in_its_own_words(
     ("script", "words"),
     [
         (r"print('\x1b]0;owned\x07run: acme login', file=sys.stderr); sys.exit(3)", r"\x1b]0;owned\x07run: acme login"),
-        ("print(r'''" + credential("a\nb") + "''')", "cannot be made"),
+        ("print(r'''" + credential("a\nhunter2") + "''')", "cannot be made"),
         ("print(r'''" + credential("\u20ac") + "''')", "cannot be made"),
     ],
 )
 def test_credentials_that_cannot_be_used_are_told_in_one_line(
     tmp_path: Path, api: FakeApi, script: str, words: str
 ) -> None:
-    is_told(look(plugin(tmp_path, api, script), api=api), 5, re.escape(words))
+    outcome = look(plugin(tmp_path, api, script), api=api)
+    is_told(outcome, 5, re.escape(words))
+    assert not re.search("hunter2|\u20ac", outcome.stderr)
+
+
+def test_a_token_file_may_end_in_a_newline(tmp_path: Path, api: FakeApi) -> None:
+    path = write_kubeconfig(tmp_path / "config", api, inline=False)
+    path.with_name("config.token").write_text(f"{TOKEN}\n")
+    is_reached(look(path, api=api))
 
 
 def test_an_exec_plugin_that_is_not_there_is_named(tmp_path: Path, api: FakeApi) -> None:
@@ -351,6 +362,26 @@ def test_credentials_that_expire_for_good_leave_unknowns(tmp_path: Path, api: Fa
     assert outcome.seconds < 2.5 + SLACK
 
 
+def test_tries_and_the_renewal_of_credentials_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apiclient, "_FIRST_DELAY", 0.0)
+    old, new = (Access(server="https://127.0.0.1:1", context=None, authorization=one) for one in ("old", "new"))
+    client = ApiClient(old, lambda: new, time.monotonic() + 60, 1)
+    busy = apiclient._RetryableError(ApiError("busy", Reason.UNREACHABLE, 503))
+    answers: list[Any] = [busy] * 4 + [ApiError("expired", Reason.UNREACHABLE, 401), b"{}"]
+    asked_with: list[str | None] = []
+
+    def once(road: Any, *_: Any, **__: Any) -> bytes:
+        asked_with.append(road.access.authorization)
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return bytes(answer)
+
+    monkeypatch.setattr(client, "_once", once)
+    assert client.get("/version") == b"{}"
+    assert asked_with == ["old"] * 5 + ["new"]
+
+
 def test_an_expired_token_is_renewed_by_the_client_itself(tmp_path: Path, api: FakeApi) -> None:
     past = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     script = f"print('{credential('stale', expirationTimestamp=past)}')"
@@ -470,6 +501,20 @@ def test_a_proxy_that_refuses_is_told(tmp_path: Path, api: FakeApi, status: int)
     assert not api.requests
 
 
+def test_a_proxy_is_told_who_one_is_and_nobody_else(tmp_path: Path, api: FakeApi) -> None:
+    wanted = f"Basic {base64.b64encode(b'mallory:hunter@2').decode()}"
+    snapshot = tmp_path / "snapshot.json"
+    with forward_proxy() as proxy, forward_proxy(refuse=407) as closed:
+        urls = [proxy.url, closed.url, f"http://127.0.0.1:{free_port()}", "http://127.0.0.1:port", "ftp://127.0.0.1"]
+        for url in urls:
+            given = url.replace("//", "//mallory:hunter%402@")
+            path = write_kubeconfig(tmp_path / "config", api, proxy_url=given)
+            outcome = look(path, "--timeout", "5", "--save", str(snapshot), api=api)
+            is_reached(outcome) if url == proxy.url else is_told(outcome, 5, "proxy")
+            assert not re.search("mallory|hunter", outcome.stdout + outcome.stderr + snapshot.read_text())
+        assert set(proxy.authorizations) == set(closed.authorizations) == {wanted}
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{free}", "http://no-such-host.invalid:3128", "ftp://x", "::"])
 def test_a_proxy_that_is_not_there_is_told(tmp_path: Path, api: FakeApi, url: str) -> None:
     path = write_kubeconfig(tmp_path / "config", api, proxy_url=url.format(free=free_port()))
@@ -484,11 +529,12 @@ def test_a_proxy_that_is_not_there_is_told(tmp_path: Path, api: FakeApi, url: st
         (Fault("", "html", times=ALWAYS), "does not answer as a Kubernetes API server does"),
         (Fault("", "html", status=503, times=ALWAYS), "HTTP status 503 with text/html"),
         (Fault("", "html", status=404, times=ALWAYS), "HTTP status 404 with text/html"),
+        (Fault("", "html", status=403, times=ALWAYS), "HTTP status 403 with text/html"),
         (Fault("", "garbage", times=ALWAYS), "does not answer as a Kubernetes API server does"),
         (Fault("", status=404, text="404 page not found\n", times=ALWAYS), "404"),
         (Fault("", status=204, text="", times=ALWAYS), "HTTP status 204"),
     ],
-    ids=["html-200", "html-503", "html-404", "garbage", "text-404", "nothing"],
+    ids=["html-200", "html-503", "html-404", "html-403", "garbage", "text-404", "nothing"],
 )
 def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path, api: FakeApi, fault: Fault, words: str) -> None:
     api.faults.append(fault)

@@ -14,12 +14,13 @@ from tests.fakeapi.loopback import LoopbackServer
 
 @dataclass
 class ForwardProxy:
-    """A running proxy: its URL, and host:port of each CONNECT in order."""
+    """A running proxy: its URL, and host:port and Proxy-Authorization of each CONNECT in order."""
 
     refuse: int | None
     to: str | None
     url: str = ""
     connects: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
 
 
 @contextmanager
@@ -41,6 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         self.proxy.connects.append(self.path)
+        self.proxy.authorizations.append(self.headers.get("Proxy-Authorization"))
         self.close_connection = True
         if self.proxy.refuse is not None:
             self._refuse(self.proxy.refuse)
