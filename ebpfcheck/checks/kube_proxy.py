@@ -306,6 +306,15 @@ def kube_proxy_cleanup(given: Given) -> Outcome:
             f"Whether kube-proxy runs cannot be seen here; Felix leaves its rules alone, as {CLEANUP} is false.",
             note=True,
         )
+    if proxy.seen is not None:
+        return unknown(
+            "status-unseen",
+            "Whether kube-proxy runs could not be told: its DaemonSet does not say how many pods it wants by its present "
+            "template.",
+            reason=Reason.NOT_COLLECTED,
+            required=f"kube-proxy is off in eBPF mode, or {CLEANUP} is false",
+            remediation=Remediation(text="Run it again once the DaemonSet's status is up to date."),
+        )
     return unknown(
         "not-in-sight",
         "kube-proxy is neither a DaemonSet nor static pods; whether it runs inside of another program, and so against "

@@ -148,7 +148,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
     },
     KubeProxy: {
         "namespace": Rule.NAME,
-        "name": Rule.KEPT,
+        "name": Rule.NAME,
         "runs_as": Rule.KEPT,
         "image": Rule.IMAGE,
         "command": Rule.COMMAND,
@@ -294,8 +294,8 @@ _OF_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 # Whose keys and API groups say nothing of the cluster they are in.
 _KNOWN_DOMAINS = (
-    "kubernetes.io", "k8s.io", "projectcalico.org", "tigera.io", "argoproj.io", "fluxcd.io", "helm.sh",
-    "amazonaws.com", "azure.com", "openshift.io", "vmware.com", "gke.io", "istio.io", "cilium.io", "cattle.io",
+    ".kubernetes.io", ".k8s.io", ".projectcalico.org", ".tigera.io", ".argoproj.io", ".fluxcd.io", ".helm.sh",
+    ".amazonaws.com", ".azure.com", ".openshift.io", ".vmware.com", ".gke.io", ".istio.io", ".cilium.io", ".cattle.io",
 )  # fmt: skip
 # Names that installers and projects choose, and the values of labels and the managers of fields that are usual.
 _USUAL_NAME = re.compile(
@@ -304,11 +304,12 @@ _USUAL_NAME = re.compile(
     r"|non-calico|true|false|linux|windows|Reconcile|EnsureExists|Helm|helm|operator|apps|batch|policy|autoscaling"
     r"|extensions|argocd-[a-z-]+|(?:helm|kustomize)-controller"
 )
-_OPTION = re.compile(r"(?P<name>--[\w-]+)(?P<sign>[= ])(?P<value>[^\s'\"]+)")
+_OPTION = re.compile(r"""(?P<name>--[\w-]+)(?P<sign>[= ])(?P<value>"[^"]*"|'[^']*'|[^\s'"]+)""")
+_NAME_ALONE = re.compile(r"--[\w-]+")
 _READ_OPTIONS = frozenset(
     {"--config", "--kubeconfig", "--master", "--proxy-mode", "--cluster-cidr", "--healthz-bind-address", "--v"}
 )
-_PRIVATE_VARIABLE = re.compile(r"PASS|SECRET|TOKEN|KEY|CERT|CN$|SAN$|ADDR")
+_PRIVATE_VARIABLE = re.compile(r"(?!FELIX_BPF).*(?:PASS|SECRET|TOKEN|KEY|CERT|CN$|SAN$|ADDR)")
 # What these say was written here, whatever a node may be called.
 _OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, FELIX_NOT_GIVEN)
 
@@ -338,6 +339,10 @@ _BUILDER = re.compile(r"(Linux version \S+ \()([^()]*@[^()]*)\)")
 # What Felix looks for in /proc/version, wherever it stands.
 _GATE_WORDS = re.compile(r"ubuntu|red hat|el\d+_\d+", re.IGNORECASE | re.ASCII)
 _NAMESPACE = re.compile(r"(?:\bip -n |/netns/|\bvxlans-in:)(?:docker/)?(?P<it>[^\s:]+)")
+# Of a path or a right in the API, the names that somebody chose.
+_API = re.compile(r"(?<!\S)/apis?(?=/)")
+_API_NAMESPACE = re.compile(r"(?:/namespaces/|\b(?:get|list) [\w./-]+ in )(?P<it>[\w-]+)")
+_API_NAME = re.compile(r"(?:\bconfigmaps/|DaemonSets run kube-proxy \()(?P<it>[\w-]+(?:(?:[./]|, )[\w-]+)*)")
 _KERNEL_RELEASE = re.compile(r"(?:/lib/modules/|/boot/config-|/ostree-boot/config-|kernel configuration of )[^/\s:]+")
 _CREDENTIAL = re.compile(
     r"""(?:(?<![\w-])[\w-]*(?:passw(?:or)?d|passphrase|secret|token|credentials?|api[_-]?key|access[_-]?key|private[_-]?key)
@@ -407,10 +412,13 @@ class _Redactor:
             result = msgspec.structs.replace(value, **fields)
             if isinstance(value, CalicoNode):
                 env = (
-                    (name, self._stand_in("hidden", text) if text and _PRIVATE_VARIABLE.search(name) else text)
+                    (name, self._stand_in("hidden", text) if text and _PRIVATE_VARIABLE.match(name) else text)
                     for name, text in result.env
                 )
                 result = msgspec.structs.replace(result, env=tuple(env))
+            if isinstance(value, KubeProxy):
+                words = zip(("", *value.command), result.command, strict=False)
+                result = msgspec.structs.replace(result, command=tuple(self._argument(*pair) for pair in words))
             if isinstance(value, NodeKind):
                 result = _choosing_as_before(value, result)
         elif isinstance(value, tuple) and isinstance(rule, tuple):
@@ -441,11 +449,10 @@ class _Redactor:
         if rule is Rule.KEY:
             domain = text.partition("/")[0]
             return (
-                text if domain.endswith(_KNOWN_DOMAINS) or _USUAL_NAME.fullmatch(text) else self._stand_in("key", text)
+                text if f".{domain}".endswith(_KNOWN_DOMAINS) or _USUAL_NAME.fullmatch(text) else self._stand_in("key", text)
             )
         if rule is Rule.NAME:
-            parts = text.split("/")
-            return "/".join(part if _USUAL_NAME.fullmatch(part) else self._stand_in("name", part) for part in parts)
+            return "/".join(map(self._name, text.split("/")))
         if rule is Rule.COMMAND:
             return _OPTION.sub(self._option, self._text(text, is_lenient=False))
         if rule is Rule.IMAGE:
@@ -463,6 +470,9 @@ class _Redactor:
         """Replace one kind of thing after the other; what is settled the later ones do not see."""
         finders: tuple[_Finder, ...] = (
             _by(_NAMESPACE, lambda name: self._stand_in("namespace", name)),
+            _by(_API, lambda path: path),
+            _by(_API_NAMESPACE, self._name),
+            _by(_API_NAME, self._name),
             _by(_KERNEL_RELEASE, lambda path: path),
             _by(self._odd, lambda name: self._nodes.get(name.casefold())),
             _by(_CREDENTIAL, lambda secret: self._stand_in("hidden", secret)),
@@ -494,6 +504,14 @@ class _Redactor:
     def _option(self, match: re.Match[str]) -> str:
         is_read = match["name"] in _READ_OPTIONS
         return match[0] if is_read else match["name"] + match["sign"] + self._stand_in("hidden", match["value"])
+
+    def _argument(self, before: str, word: str) -> str:
+        """Return a word of a command, where an option's value may be a word of its own."""
+        is_read = word.startswith("-") or before in _READ_OPTIONS or not _NAME_ALONE.fullmatch(before)
+        return word if is_read else self._stand_in("hidden", word)
+
+    def _name(self, text: str) -> str:
+        return text if _USUAL_NAME.fullmatch(text) else self._stand_in("name", text)
 
     def _server(self, name: str) -> str | None:
         is_known = any(True for is_hex in (False, True) for _ in self._hosts(name, is_lenient=False, is_hex=is_hex))

@@ -1271,3 +1271,13 @@ def test_what_stays_runs(settings: FelixSettings, marks: tuple[str, ...], there:
     proxy_here = kube_proxy_state.proxy_of(given)
     assert kube_proxy_state.stays(given, proxy_here) is is_to_stay
     assert there is not FORBIDDEN or proxy_here.state == "unseen"
+
+
+@pytest.mark.parametrize("selector", [(), (("non-calico", "true"),)])
+def test_a_daemonset_whose_status_does_not_say_is_not_off(selector: tuple[tuple[str, str], ...]) -> None:
+    facts: dict[str, Any] = {"kube_proxy": proxy(desired=None, node_selector=selector), "kube_proxy_config": config()}
+    facts |= {"installation": ABSENT, "node_count": known(3)}
+    finding = judged_cluster(kube_proxy.kube_proxy_cleanup, node(), **facts)
+    assert (finding.status, finding.reason) == (Status.UNKNOWN, Reason.NOT_COLLECTED)
+    assert "DaemonSet does not say" in finding.message
+    assert "is off" not in judged_cluster(kube_proxy.kube_proxy_mode, node(), **facts).message
