@@ -309,8 +309,8 @@ def kube_proxy_cleanup(given: Given) -> Outcome:
     if proxy.seen is not None:
         return unknown(
             "status-unseen",
-            "Whether kube-proxy runs could not be told: its DaemonSet does not say how many pods it wants by its present "
-            "template.",
+            "Whether kube-proxy runs could not be told: its DaemonSet does not say how many pods it wants by the "
+            "template that it has now.",
             reason=Reason.NOT_COLLECTED,
             required=f"kube-proxy is off in eBPF mode, or {CLEANUP} is false",
             remediation=Remediation(text="Run it again once the DaemonSet's status is up to date."),

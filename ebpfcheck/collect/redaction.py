@@ -304,7 +304,7 @@ _USUAL_NAME = re.compile(
     r"|non-calico|true|false|linux|windows|Reconcile|EnsureExists|Helm|helm|operator|apps|batch|policy|autoscaling"
     r"|extensions|argocd-[a-z-]+|(?:helm|kustomize)-controller"
 )
-_OPTION = re.compile(r"""(?P<name>--[\w-]+)(?P<sign>[= ])(?P<value>"[^"]*"|'[^']*'|[^\s'"]+)""")
+_OPTION = re.compile(r"""(?P<name>--[\w-]+)(?P<sign>=| (?!-))(?P<value>"[^"]*"|'[^']*'|[^\s'"]+)""")
 _NAME_ALONE = re.compile(r"--[\w-]+")
 _READ_OPTIONS = frozenset(
     {"--config", "--kubeconfig", "--master", "--proxy-mode", "--cluster-cidr", "--healthz-bind-address", "--v"}
@@ -447,10 +447,8 @@ class _Redactor:
         if rule is Rule.CLUSTER:
             return text if text in _USUAL_CLUSTERS else self._stand_in("cluster", text)
         if rule is Rule.KEY:
-            domain = text.partition("/")[0]
-            return (
-                text if f".{domain}".endswith(_KNOWN_DOMAINS) or _USUAL_NAME.fullmatch(text) else self._stand_in("key", text)
-            )
+            is_known = f".{text.partition('/')[0]}".endswith(_KNOWN_DOMAINS) or _USUAL_NAME.fullmatch(text)
+            return text if is_known else self._stand_in("key", text)
         if rule is Rule.NAME:
             return "/".join(map(self._name, text.split("/")))
         if rule is Rule.COMMAND:
@@ -502,12 +500,13 @@ class _Redactor:
         return f"{match[1]}builder@{'.'.join([self._stand_in('host', match[2]), *words])})"
 
     def _option(self, match: re.Match[str]) -> str:
-        is_read = match["name"] in _READ_OPTIONS
+        is_read = match["name"] in _READ_OPTIONS or (match["sign"] == " " and _is_program(match["value"]))
         return match[0] if is_read else match["name"] + match["sign"] + self._stand_in("hidden", match["value"])
 
     def _argument(self, before: str, word: str) -> str:
         """Return a word of a command, where an option's value may be a word of its own."""
-        is_read = word.startswith("-") or before in _READ_OPTIONS or not _NAME_ALONE.fullmatch(before)
+        is_read = word.startswith("-") or before in _READ_OPTIONS or _is_program(word)
+        is_read = is_read or not _NAME_ALONE.fullmatch(before)
         return word if is_read else self._stand_in("hidden", word)
 
     def _name(self, text: str) -> str:
@@ -603,6 +602,11 @@ class _Redactor:
                 words = f"{width} {bits} {prefix}".encode()
                 flipped |= (hashlib.blake2b(words, key=self._key, digest_size=1).digest()[0] & 1) << (width - bits - 1)
         return str(type(address)(value ^ flipped))
+
+
+def _is_program(word: str) -> bool:
+    """Whether it is no value of an option, but what is run, behind an option that takes none."""
+    return bool(_USUAL_NAME.fullmatch(word.rpartition("/")[2]))
 
 
 def _by(pattern: re.Pattern[str], replace: Callable[[str], str | None]) -> _Finder:

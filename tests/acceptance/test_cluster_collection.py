@@ -626,7 +626,7 @@ def test_a_redacted_run_names_nobody_and_says_the_same(tmp_path: Path, story: st
 
 def private() -> list[Object]:
     """The operator's cluster with names of somebody's own wherever there may be some; all of them hold "acme"."""
-    own = {"acmekey.internal/x": "acmevalue", "k8s-app": "acmeapp", "app.kubernetes.io/managed-by": "acmetool"}
+    own = {"acmekey.internal/x": "acmevalue", "acmek8s.io/x": "true", "app.kubernetes.io/managed-by": "acmetool"}
     fields = [{"manager": "acmemanager", "operation": "Update", "apiVersion": "apps/v1"}]
     marks = {"labels": own, "annotations": {"acmenote.internal/x": "y"}, "managedFields": fields}
     command = [
@@ -650,7 +650,7 @@ def private() -> list[Object]:
     metadata = {**deployment["metadata"], "namespace": "acme-operator"}
     return [
         *story, item("IPPool", "acme-pool", api="crd.projectcalico.org/v1", spec=pool),
-        item("DaemonSet", "kube-proxy", "kube-system", api="apps/v1", spec={"template": {"spec": pod}}, **marks),
+        item("DaemonSet", "acme-proxy", "kube-system", api="apps/v1", spec={"template": {"spec": pod}}, **marks),
         {**config, "metadata": {**config["metadata"], "name": "acme-proxy-conf"}},
         daemon_set("calico-node", "acme-calico", CALICO_IMAGE, container={"name": "calico-node", **env}),
         daemon_set("cilium", "acme-net", "quay.io/cilium/cilium"), {**deployment, "metadata": metadata},

@@ -19,6 +19,7 @@ from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.redaction import RULES, Rule, redacted
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.engine import judge
+from ebpfcheck.model.cluster import ClusterFacts, KubeProxy
 from ebpfcheck.model.codec import decode_snapshot, encode_snapshot, schema_of
 from ebpfcheck.model.facts import (
     FelixSettings,
@@ -82,13 +83,15 @@ def text_of(text: str, *names: str) -> str:
     return redacted(with_text(text, *names)).problems[0].detail
 
 
-def judged(one: Snapshot, version: str) -> list[tuple[str, str, str, int]]:
+def judged(one: Snapshot, version: str) -> list[tuple[str, str, str, int, bool]]:
     findings = judge(one, BUILTIN, release(version), "unknown")
     assert not [finding.message for finding in findings if "The check itself failed" in finding.message]
-    return sorted((found.id, found.status, found.fingerprint, len(found.subjects)) for found in findings)
+    return sorted(
+        (found.id, found.status, found.fingerprint, len(found.subjects), found.needs_survey) for found in findings
+    )
 
 
-def judged_by_all(one: Snapshot) -> list[list[tuple[str, str, str, int]]]:
+def judged_by_all(one: Snapshot) -> list[list[tuple[str, str, str, int, bool]]]:
     return [judged(one, version) for version in RELEASES]
 
 
@@ -292,6 +295,51 @@ def test_a_host_may_be_called_like_any_word_of_the_facts(one: NodeKind) -> None:
         assert [judged(hidden, version) for version in versions] == expected, word
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in STORIES if not decode_snapshot(path.read_bytes()).nodes[0].surveyed],
+    ids=lambda path: path.parent.name,
+)
+def test_nodes_that_nobody_looked_at_may_be_called_so(path: Path) -> None:
+    whole = decode_snapshot(path.read_bytes())
+    names = ("node", "api", "nodes", "survey", "list", "apis")
+    called = tuple(
+        msgspec.structs.replace(node, identity=msgspec.structs.replace(node.identity, name=name))
+        for node, name in zip(whole.nodes, names, strict=False)
+    )
+    whole = msgspec.structs.replace(whole, nodes=called)
+    expected = judged(whole, "v3.31.2")
+    assert any(needs_survey for *_, needs_survey in expected)
+    assert judged(redacted(whole), "v3.31.2") == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (
+            ("/run", "--also-stdout", "/usr/bin/kube-proxy", "--x=y"),
+            ("/run", "--also-stdout", "/usr/bin/kube-proxy", "--x=hidden-1"),
+        ),
+        (
+            ("sh", "-c", "kube-proxy --all --proxy-mode=ipvs --x y"),
+            ("sh", "-c", "kube-proxy --all --proxy-mode=ipvs --x hidden-1"),
+        ),
+        (("sh", "-c", "run --a kube-proxy --x='y z' --v 2"), ("sh", "-c", "run --a kube-proxy --x=hidden-1 --v 2")),
+        (
+            ("--proxy-mode", "ipvs", "--x", "y", "--all", "--z=1"),
+            ("--proxy-mode", "ipvs", "--x", "hidden-2", "--all", "--z=hidden-1"),
+        ),
+    ],
+)
+def test_of_a_command_only_what_is_judged_stays(command: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    proxy = KubeProxy(namespace="kube-system", name="kube-proxy", runs_as="daemonset", image="", command=command)
+    one = msgspec.structs.replace(snapshot(), cluster=ClusterFacts(kube_proxy=known(proxy)))
+    hidden = redacted(one).cluster
+    assert hidden is not None
+    assert isinstance(hidden.kube_proxy, Known)
+    assert hidden.kube_proxy.value.command == expected
+
+
 def test_felix_patterns_match_the_same_interfaces_as_before() -> None:
     links = ("enx525400abcdef", "to-zeus-7", "eth0", "enx0a0b0c0d0e0f")
     patterns = {"^(enx525400.*|to-zeus.*)$": False, "^(to-zeus-7|eth.*)$": True, "^enx0a0b0c": False, "(": True}
@@ -336,6 +384,9 @@ def test_names_are_replaced_in_the_order_of_the_nodes() -> None:
         ("beef roast at 10.0.1.beef", "node-4 roast at 10.0.1.node-4"),
         ("nfs.corp.example.com refused ares", "host-1 refused node-5"),
         ("https://mallory:s3cr:t!@zeus-7/", "https://hidden-1@node-1/"),
+        ("/api/v1/namespaces/blue/configmaps/red", "/api/v1/namespaces/name-1/configmaps/name-2"),
+        ("get configmaps/red.x in blue: it took", "get configmaps/name-2 in name-1: it took"),
+        ("several DaemonSets run kube-proxy (blue/a, red/b), ", "several DaemonSets run kube-proxy (name-1), "),
         ("'a host\x1b[1m'", "'node-3'"),
     ],
 )
