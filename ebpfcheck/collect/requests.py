@@ -257,10 +257,12 @@ class Requests:
         return best_of(self.daemon_sets.listing.items, _CALICO_NODES, (CALICO_SYSTEM, KUBE_SYSTEM))
 
     def kube_proxy_set(self) -> wire.DaemonSet | None:
-        """Return the DaemonSet that runs kube-proxy; None where several do, none of which has its usual name."""
+        """Return the DaemonSet that runs kube-proxy; None where several do, as one that is off may hide another."""
         found = self.daemon_sets.listing.items
         alike = kube_proxies(found)
-        return best_of(found, _KUBE_PROXIES, (KUBE_SYSTEM,)) or (alike[0] if len(alike) == 1 else None)
+        if len(alike) > 1:
+            return None
+        return best_of(found, _KUBE_PROXIES, (KUBE_SYSTEM,)) or next(iter(alike), None)
 
     def operator(self) -> wire.Deployment | None:
         """Return the Deployment of Tigera's operator."""
