@@ -292,6 +292,13 @@ def cluster(
         ProbeChoice,
         typer.Option(help="How to look at the nodes themselves: none leaves that to `ebpfcheck node` on them."),
     ] = ProbeChoice.none,
+    scan_pods: Annotated[
+        bool,
+        typer.Option(
+            "--scan-pods",
+            help="Also read all pods and EndpointSlices: they tell what the templates of workloads do not.",
+        ),
+    ] = False,
     calico_version: ClusterCalicoVersionOption = None,
     install: ClusterInstallOption = None,
     format: FormatOption = None,
@@ -335,7 +342,8 @@ def cluster(
         outputs = _outputs(format, RENDERERS, save)
         for name, _ in outputs:
             renderer(name)
-        snapshot = snapshot_of_cluster(login, deadline, Listener(progress=progress.show, notice=progress.note))
+        listener = Listener(progress=progress.show, notice=progress.note)
+        snapshot = snapshot_of_cluster(login, deadline, listener, scan_pods=scan_pods)
     if redact:
         from ebpfcheck.collect.redaction import redacted
 

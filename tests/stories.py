@@ -1,11 +1,12 @@
 """Recorded clusters: what `ebpfcheck cluster` sees of each through a fake API server.
 
-`python -m tests.stories` (`make stories`) writes the snapshots of all of them anew.
+`python -m tests.stories [NAME...]` (`make stories`) writes the snapshots of these, or of all, anew.
 """
 
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,13 +16,23 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
+from ebpfcheck.collect.access import Access
+from ebpfcheck.collect.cluster import snapshot_of_cluster
+from ebpfcheck.collect.node import node_facts
+from ebpfcheck.collect.requests import Listener
+from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.codec import decode_snapshot, encode_snapshot
-from ebpfcheck.model.snapshot import Snapshot
+from ebpfcheck.model.facts import API_FACTS, NodeFacts, NodeIdentity, NodeKind, SourceKind, Unknown
+from ebpfcheck.model.snapshot import Snapshot, SourceIndex, fold_nodes
 from tests.builders import FIXTURES
-from tests.fakeapi import FakeApi, Story, forward_proxy, write_kubeconfig
+from tests.fakeapi import TOKEN, FakeApi, Story, forward_proxy, write_kubeconfig
 
 PROGRAM = Path(sys.executable).with_name("ebpfcheck")
 CLUSTERS = sorted(path.name for path in (FIXTURES / "api").iterdir())
+# Snapshots of recorded clusters whose nodes were surveyed too: the cluster, and the survey of each node.
+SURVEYED = {
+    "green-surveyed": ("green", {"k8s-cp-01": "green-control.survey", "k8s-worker-01": "green-worker.survey"}),
+}
 
 
 @contextmanager
@@ -60,16 +71,60 @@ def seen(name: str) -> Snapshot:
         return decode_snapshot((folder / "snapshot").read_bytes())
 
 
+class Guest:
+    """Who has the token of a fake API server already; stands in for a Login, which takes a process."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self._access = Access(server=api.url, authorization=f"Bearer {TOKEN}", ca=api.ca_pem.decode())
+
+    def access(self) -> Access:
+        return self._access
+
+    again = access
+
+
+def collected(api: FakeApi, *, scan_pods: bool = False) -> Snapshot:
+    """Return what the program's collector sees of a fake API server, in this process."""
+    listener = Listener(progress=lambda _: None, notice=lambda _: None)
+    return snapshot_of_cluster(Guest(api), time.monotonic() + 60, listener, scan_pods=scan_pods)  # type: ignore[arg-type]
+
+
+def surveyed(cluster: Snapshot, surveys: dict[str, str]) -> Snapshot:
+    """Return a cluster's snapshot with the recorded surveys of its nodes, each by the node's name."""
+    sources = SourceIndex()
+    for source in cluster.sources:
+        sources.add(source)
+    both: list[NodeFacts] = []
+    for node in cluster.nodes:
+        data = (FIXTURES / "nodes" / surveys[node.identity.name]).read_bytes()
+        facts, problems = node_facts(Survey(data=data, nonce="fixture"), SourceKind.SSH, sources)
+        assert not problems
+        assert facts.identity.name == node.identity.name
+        shown = cluster.kinds[node.kind]
+        from_api = {name: getattr(shown, name) for name in API_FACTS if isinstance(getattr(facts.kind, name), Unknown)}
+        kind: NodeKind = msgspec.structs.replace(facts.kind, **from_api)
+        identity: NodeIdentity = msgspec.structs.replace(facts.identity, node_ips=node.identity.node_ips)
+        both.append(NodeFacts(identity=identity, kind=kind))
+    kinds, nodes = fold_nodes(both)
+    return msgspec.structs.replace(cluster, sources=sources.listed(), kinds=kinds, nodes=nodes)
+
+
+def write(name: str, snapshot: Snapshot) -> None:
+    """Write a story's snapshot, without what differs in every run and says nothing of the cluster."""
+    folder = FIXTURES / "snapshots" / name
+    folder.mkdir(exist_ok=True)
+    kept = msgspec.structs.replace(snapshot, taken_at=datetime(2026, 11, 27, 12, tzinfo=UTC), tool_version="0.1.0")
+    (folder / "snapshot.json").write_bytes(encode_snapshot(kept))
+    print(name)
+
+
 def main() -> None:
-    for name in CLUSTERS:
-        folder = FIXTURES / "snapshots" / name
-        folder.mkdir(exist_ok=True)
-        # What differs in every run says nothing of the cluster.
-        snapshot = msgspec.structs.replace(
-            seen(name), taken_at=datetime(2026, 11, 27, 12, tzinfo=UTC), tool_version="0.1.0"
-        )
-        (folder / "snapshot.json").write_bytes(encode_snapshot(snapshot))
-        print(name)
+    for name in sys.argv[1:] or CLUSTERS:
+        snapshot = seen(name)
+        write(name, snapshot)
+        for twin, (cluster, surveys) in SURVEYED.items():
+            if cluster == name:
+                write(twin, surveyed(snapshot, surveys))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ebpfcheck.checks.endpoints import (
     patch_command,
     pods_miss,
 )
-from ebpfcheck.checks.kube_proxy_state import CLEANUP, PROXY_NEEDS, proxy_of, stays
+from ebpfcheck.checks.kube_proxy_state import CLEANUP, NODE_COUNT, PROXY_NEEDS, may_stay, proxy_of, stays
 from ebpfcheck.checks.platform import platform_of
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import (
@@ -224,17 +224,18 @@ def _half(given: Given, here: EndpointOverride, observed: str, needed: str) -> O
         effect = "calico-node then tries that port at the ClusterIP"
     else:
         effect = "without both Calico keeps to the ClusterIP, which stops working when kube-proxy goes"
-    say = warn if (given.install == "manifest" and here.host) or stays(given, proxy_of(given)) else fail
-    return say(
-        "half",
-        f"The ConfigMap {here.name} in {excerpt(here.namespace, 80)} has no {lacking}: {effect}.",
-        observed=observed,
-        required=needed,
-        remediation=Remediation(
-            text=f"Set {lacking} in it." + _found_address(given),
-            commands=(f"kubectl edit configmap {here.name} -n {shlex.quote(here.namespace)}",),
-        ),
+    message = f"The ConfigMap {here.name} in {excerpt(here.namespace, 80)} has no {lacking}: {effect}."
+    fix = Remediation(
+        text=f"Set {lacking} in it." + _found_address(given),
+        commands=(f"kubectl edit configmap {here.name} -n {shlex.quote(here.namespace)}",),
     )
+    proxy = proxy_of(given)
+    if (given.install == "manifest" and here.host) or stays(given, proxy):
+        return warn("half", message, observed=observed, required=needed, remediation=fix)
+    doubt = may_stay(given, proxy)
+    if doubt is not None:
+        return _stay_unseen(message, doubt, observed, needed, fix)
+    return fail("half", message, observed=observed, required=needed, remediation=fix)
 
 
 def _found_address(given: Given) -> str:
@@ -256,7 +257,7 @@ def _of_manifest(given: Given, here: EndpointOverride, host: str, node: CalicoNo
             required="one of the two",
             remediation=Remediation(text=f"Take {_HOST} and {_PORT} out of calico-node's manifest."),
         )
-    if here.name not in node.env_from and not node.service_host:
+    if f"configmap/{here.name}" not in node.env_from and not node.service_host:
         return fail(
             "not-read",
             f"The ConfigMap {here.name} is there, but calico-node's manifest does not take its variables from it "
@@ -383,7 +384,21 @@ def _missing(given: Given, namespace: str, needed: str) -> Outcome:
             required=needed,
             remediation=fix,
         )
+    doubt = may_stay(given, proxy)
+    if doubt is not None:
+        return _stay_unseen(message, doubt, observed, needed, fix)
     return fail(cause, message, observed=observed, required=needed, remediation=fix)
+
+
+def _stay_unseen(message: str, doubt: Unknown, observed: str, needed: str, fix: Remediation) -> Outcome:
+    return unseen(
+        "stay-unseen",
+        f"{message} Whether kube-proxy is to stay here, so that the ClusterIP goes on to work, could not be told",
+        doubt,
+        observed=observed,
+        required=needed,
+        remediation=fix,
+    )
 
 
 _BAD = {
@@ -394,6 +409,8 @@ _BAD = {
     "pod_network": "is in the pods' network",
     "cluster_name": "is a name of the cluster's own DNS",
 }
+# What is right on some platforms alone.
+_OF_PLATFORMS = ("loopback", "local_name")
 _RISKY = ("one_of_several", "local_name", "link_local", "node_proxy")
 _NEEDED = "an address that all nodes reach without kube-proxy, and that stays"
 
@@ -404,12 +421,19 @@ _NEEDED = "an address that all nodes reach without kube-proxy, and that stays"
     category="cluster",
     scope="cluster",
     severity=_reads_config_map,
-    needs=(_SETTLED_OVERRIDES, *ENDPOINT_NEEDS, *WHERE_NEEDS, _INSTALLATION),
+    needs=(_SETTLED_OVERRIDES, *ENDPOINT_NEEDS, *WHERE_NEEDS, _INSTALLATION, NODE_COUNT),
 )
 def api_endpoint_usable(given: Given) -> Outcome:
     """Whether the address that Calico is given works on all nodes, without kube-proxy and for long."""
     if _bootstraps(given):
         return not_applicable("bootstrap", "The operator is told to find the API server by itself.")
+    installation = given[_INSTALLATION]
+    if given.release.has_bootstrap and given.install == "operator" and isinstance(installation, Unknown):
+        return unseen(
+            "bootstrap-unseen",
+            "Whether the operator is told to find the API server by itself (bpfNetworkBootstrap) could not be told",
+            installation,
+        )
     here, variable = _in_force(given), _variable(given)
     if given.install == "manifest" and variable is not None and here is not None and here.host != variable:
         # The DaemonSet's own variable comes before what it takes from a ConfigMap.
@@ -435,6 +459,15 @@ def _judged(given: Given, here: EndpointOverride | None, endpoint: ApiEndpoint, 
     """Say what an address is worth; without a ConfigMap it is that of a variable."""
     kind = endpoint.kind
     replacement = _replacement(given, here)
+    count = given[NODE_COUNT]
+    if kind in _OF_PLATFORMS and isinstance(count, Unknown) and platform_of(given) is None:
+        return unseen(
+            "platform-unseen",
+            f"Whether {shown} leads to an API server on each node is for the platform to say, which could not be told",
+            count,
+            observed=shown,
+            required=_NEEDED,
+        )
     if kind in _BAD:
         return fail(
             kind,
@@ -447,6 +480,16 @@ def _judged(given: Given, here: EndpointOverride | None, endpoint: ApiEndpoint, 
     if doubt is not None:
         return doubt
     if _asks_cluster_dns(given, endpoint):
+        node = given[CALICO_NODE]
+        if isinstance(node, Unknown):
+            return unseen(
+                "dns-unseen",
+                f"The address that Calico is given, {shown}, is a name, and by what DNS calico-node resolves it could "
+                "not be told",
+                node,
+                observed=shown,
+                required="calico-node resolves names as the node itself does",
+            )
         some = "" if given.release.operator_asks_cluster_dns else ", in some of its patches,"
         return warn(
             "asks-cluster-dns",

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
-from ebpfcheck.knowledge.types import NodeLocal
+from ebpfcheck.knowledge.platform_tables import NodeLocal
 from ebpfcheck.model.check import Given, optional
 from ebpfcheck.model.cluster import ClusterFacts, EndpointOverride
 from ebpfcheck.model.facts import Known

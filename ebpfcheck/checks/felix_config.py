@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ebpfcheck.checks.calico import ASK_FOR_BPF, SEE_BPF_ENABLED, see_variables
+from ebpfcheck.checks.naming import listed
 from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
 from ebpfcheck.model.check import (
     Given,
@@ -170,20 +171,21 @@ def env_override(given: Given) -> Outcome:
             required=needed,
             remediation=see_variables(node.value),
         )
-    others = [name for name in node.value.env_from if name not in rule.felix.config_maps]
+    harmless = [f"configmap/{name}" for name in rule.felix.config_maps]
+    others = [name for name in node.value.env_from if name not in harmless]
     if others:
         return unknown(
             "config-maps",
-            f"calico-node takes all variables from ConfigMap {_names(others)}, which was not read: some of them may "
-            "outrank FelixConfiguration.",
+            f"calico-node takes all variables from {_names(others)}, which was not read: some of them may outrank "
+            "FelixConfiguration.",
             reason=Reason.NOT_COLLECTED,
             observed=_names(others),
             required=needed,
             remediation=Remediation(
                 text="See that no variable in it begins with FELIX_BPF.",
+                # `describe` lists the keys of a Secret without their values.
                 commands=tuple(
-                    f"kubectl -n {shlex.quote(node.value.namespace)} get configmap {shlex.quote(name)} -o yaml"
-                    for name in others
+                    f"kubectl -n {shlex.quote(node.value.namespace)} describe {shlex.quote(name)}" for name in others
                 ),
             ),
         )
@@ -220,9 +222,7 @@ _SHOWN = 8
 
 
 def _names(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(excerpt(name, 60) for name in listed[:_SHOWN]) + more
+    return listed(names, _SHOWN, each=60)
 
 
 def _contradicts(given: Given, spec: FelixSettings, variable: str, value: str) -> bool:
@@ -230,10 +230,19 @@ def _contradicts(given: Given, spec: FelixSettings, variable: str, value: str) -
     for field in FelixSettings.__struct_fields__:
         if variable == f"FELIX_{field.replace('_', '').upper()}":
             there = getattr(spec, field)
-            if isinstance(there, bool):
-                return there != (value.lower() in given.release.calico.felix.true_words)
-            return there is not None and str(there) != value
+            return there is not None and not _is_same(given, there, value)
     return False
+
+
+def _is_same(given: Given, there: bool | int | str | tuple[str, ...], value: str) -> bool:
+    if isinstance(there, bool):
+        return there == (value.lower() in given.release.calico.felix.true_words)
+    if isinstance(there, tuple):
+        return list(there) == [part.strip() for part in value.split(",")]
+    if isinstance(there, int):
+        # Marks are usually written in hexadecimal.
+        return value.lower() in (str(there), hex(there))
+    return there == value
 
 
 def _is_operators(given: Given) -> bool:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from ebpfcheck.knowledge.types import Documented, EnterpriseLinux, Gate
+from ebpfcheck.knowledge.kernel_tables import Documented, EnterpriseLinux, Gate
 from ebpfcheck.versions import KernelRelease
 
 Distro = Literal["ubuntu", "rhel", "default"]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from ebpfcheck.knowledge.types import ModuleNeed
+from ebpfcheck.knowledge.network_tables import ModuleNeed
 from ebpfcheck.model.check import (
     Given,
     Outcome,

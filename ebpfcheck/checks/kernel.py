@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 
 from ebpfcheck.checks.gate import FelixAnswer, ask_felix, is_enterprise_linux, meets_documented
-from ebpfcheck.knowledge.types import KnownBad, Release, Suspect
+from ebpfcheck.knowledge.kernel_tables import KnownBad
+from ebpfcheck.knowledge.types import Release, Suspect
 from ebpfcheck.model.check import (
     Given,
     Outcome,

@@ -602,6 +602,11 @@ def kube_proxy_managed(given: Given) -> Outcome:
             required="kube-proxy is switched off at its owner",
             remediation=_how_to_stop(given, proxy),
         )
+    count = given[NODE_COUNT]
+    if proxy.platform is None and isinstance(count, Unknown):
+        return unseen(
+            "platform-unseen", "Whether the platform looks after kube-proxy could not be told without its nodes", count
+        )
     if proxy.is_off:
         return passed("off", "kube-proxy is off, and nothing shows that anybody would bring it back.")
     if asks and manages:

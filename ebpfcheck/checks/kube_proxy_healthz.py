@@ -8,6 +8,7 @@ from ebpfcheck.checks.kube_proxy_state import (
     Proxy,
     cleans,
     felix_of,
+    is_on,
     proxy_of,
     setting_of,
 )
@@ -35,8 +36,13 @@ def kube_proxy_healthz_port(given: Given) -> Outcome:
             "Whether kube-proxy and Felix are after the same health port could not be told",
             felix.unseen,
         )
-    stays = not proxy.is_off and (proxy.has_to_stay or bool(felix.nodes(lambda one: not cleans(one))))
+    stays = not proxy.is_off and bool(proxy.has_to_stay or felix.nodes(lambda one: _is_beside(proxy, one)))
     return _beside_proxy(given, proxy, felix) if stays else _in_place_of_proxy(given, proxy, felix)
+
+
+def _is_beside(proxy: Proxy, settings: FelixSettings) -> bool:
+    """Whether kube-proxy is to stay beside Felix, or runs beside it already in eBPF mode."""
+    return proxy.has_to_stay or not cleans(settings) or (proxy.state == "runs" and is_on(settings))
 
 
 def _felix_port(given: Given, settings: FelixSettings) -> int:
@@ -64,9 +70,7 @@ def _beside_proxy(given: Given, proxy: Proxy, felix: Felix) -> Outcome:
     port = _proxy_port(given, proxy)
     if isinstance(port, Unknown):
         return unseen("port-unseen", "On which port kube-proxy answers for the node's health could not be told", port)
-    same = felix.nodes(
-        lambda one: (proxy.has_to_stay or not cleans(one)) and port > 0 and _felix_port(given, one) == port
-    )
+    same = felix.nodes(lambda one: _is_beside(proxy, one) and port > 0 and _felix_port(given, one) == port)
     observed = f"kube-proxy's health port is {port}, and so is Felix's for {same} of {felix.total} nodes"
     if not same:
         return passed(

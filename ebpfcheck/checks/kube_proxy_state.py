@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from ebpfcheck.checks.platform import PLATFORM_NEEDS, platform_of
-from ebpfcheck.knowledge.types import ProxyOwner, ProxyPlatform
+from ebpfcheck.knowledge.kube_proxy_tables import ProxyOwner, ProxyPlatform
 from ebpfcheck.model.check import Given, Share, optional, over_nodes, settled
 from ebpfcheck.model.cluster import ClusterFacts, KubeProxy, KubeProxyConfig, Marks
 from ebpfcheck.model.facts import NOT_SURVEYED, FelixSettings, Known, NodeKind, Reason, Unknown
@@ -360,3 +360,13 @@ def is_ipvs(given: Given, proxy: Proxy) -> bool:
 def stays(given: Given, proxy: Proxy) -> bool:
     """Whether kube-proxy runs and is to stay beside eBPF mode; asks for PROXY_NEEDS."""
     return proxy.has_to_stay or (proxy.state == "runs" and felix_of(given).keeps_rules)
+
+
+def may_stay(given: Given, proxy: Proxy) -> Unknown | None:
+    """Return what keeps from telling that kube-proxy is not to stay; asks for PROXY_NEEDS."""
+    fact, count, felix = given[PROXY], given[NODE_COUNT], felix_of(given)
+    if isinstance(fact, Unknown):
+        return fact
+    if isinstance(count, Unknown) and proxy.platform is None and not proxy.is_off:
+        return count
+    return felix.unseen if proxy.state == "runs" and not felix.nodes(cleans) else None

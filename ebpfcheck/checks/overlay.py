@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 
 from ebpfcheck.checks.felix import set_command
+from ebpfcheck.checks.naming import pool_names
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -33,7 +34,6 @@ _OTHERS = optional(ClusterFacts.other_networks)
 _FELIX = optional(ClusterFacts.felix_default)
 
 _OFF = "Never"
-_SHOWN = 4
 
 
 @check(
@@ -57,18 +57,18 @@ def encapsulation(given: Given) -> Outcome:
     if wrong:
         return fail(
             "ipip-v6",
-            f"{_names(wrong)} asks for IPIP over IPv6, which Calico {calico} does not have: pods of that pool do not "
-            "reach other nodes.",
-            observed=_names(wrong),
+            f"{pool_names(wrong)} asks for IPIP over IPv6, which Calico {calico} does not have: pods of that pool do "
+            "not reach other nodes.",
+            observed=pool_names(wrong),
             required=needed,
             remediation=_without_ipip(wrong),
         )
     if odd:
         return unknown(
             "odd",
-            f"{_names(odd)} has a range, or modes, that Calico does not take.",
+            f"{pool_names(odd)} has a range, or modes, that Calico does not take.",
             reason=Reason.UNPARSABLE,
-            observed=_names(odd),
+            observed=pool_names(odd),
             required=needed,
             remediation=Remediation(text="See what it says.", commands=("kubectl get ippools -o yaml",)),
         )
@@ -76,9 +76,9 @@ def encapsulation(given: Given) -> Outcome:
     if overlaid and given.release.is_preview:
         return warn(
             "preview",
-            f"{_names(overlaid)} uses an overlay, which the technology preview of eBPF mode in Calico {calico} is not "
-            "made for.",
-            observed=_names(overlaid),
+            f"{pool_names(overlaid)} uses an overlay, which the technology preview of eBPF mode in Calico {calico} is "
+            "not made for.",
+            observed=pool_names(overlaid),
             required="no overlay",
             remediation=Remediation(text="Upgrade Calico before eBPF mode is enabled."),
         )
@@ -86,21 +86,21 @@ def encapsulation(given: Given) -> Outcome:
     if ipip:
         return warn(
             "ipip",
-            f"{_names(ipip)} uses IPIP. It works in eBPF mode of Calico {calico}, but is slower than VXLAN, which its "
-            "documentation recommends.",
-            observed=_names(ipip),
+            f"{pool_names(ipip)} uses IPIP. It works in eBPF mode of Calico {calico}, but is slower than VXLAN, which "
+            "its documentation recommends.",
+            observed=pool_names(ipip),
             required=needed,
             remediation=_to_vxlan(given, ipip),
         )
     bare = [pool for pool in in_use if not _uses_vxlan(pool)]
     if bare:
-        return _without_overlay(given, f"{_names(bare)} uses no overlay", needed)
+        return _without_overlay(given, f"{pool_names(bare)} uses no overlay", needed)
     if not in_use:
         return unknown(
             "all-disabled",
             "All IPPools are disabled: which network gives pods their addresses could not be told.",
             reason=Reason.UNSUPPORTED,
-            observed=_names(pools),
+            observed=pool_names(pools),
             required=needed,
         )
     return _vxlan(given, in_use, [pool for pool in pools if pool.disabled and _uses_ipip(pool)], needed)
@@ -109,10 +109,10 @@ def encapsulation(given: Given) -> Outcome:
 def _vxlan(given: Given, in_use: list[IpPool], old: list[IpPool], needed: str) -> Outcome:
     return passed(
         "vxlan",
-        f"{_names(in_use)} uses VXLAN, as is recommended for eBPF mode. {_port(given)} has to be open between all "
+        f"{pool_names(in_use)} uses VXLAN, as is recommended for eBPF mode. {_port(given)} has to be open between all "
         "nodes; what is connected over VXLAN does not outlive the switch."
-        + (f" Addresses of {_names(old)}, which is disabled, still go by IPIP." if old else ""),
-        observed=_names(in_use),
+        + (f" Addresses of {pool_names(old)}, which is disabled, still go by IPIP." if old else ""),
+        observed=pool_names(in_use),
         required=needed,
         note=True,
     )
@@ -127,7 +127,7 @@ def _port(given: Given) -> str:
 
 def _without_pools(given: Given) -> Outcome:
     """Judge a cluster without IPPools."""
-    cloud = _cloud(given)
+    cloud = cloud_of(given)
     if cloud:
         return passed("cloud", f"{_NO_POOLS}; {cloud} gives pods addresses that the network carries itself.")
     node, installation = given[_NODE], given[_INSTALLATION]
@@ -153,8 +153,8 @@ def _hidden(given: Given) -> Unknown | None:
     return next((fact for fact in facts if isinstance(fact, Unknown)), None)
 
 
-def _cloud(given: Given) -> str:
-    """Name the CNI plugin whose addresses the cloud's network carries; "" if there is none."""
+def cloud_of(given: Given) -> str:
+    """Name the CNI plugin whose addresses the cloud's network carries, "" if there is none."""
     rule, installation, others = given.release.calico.overlay, given[_INSTALLATION], given[_OTHERS]
     cni = installation.value.cni_type if isinstance(installation, Known) else None
     if cni in rule.cloud_cnis:
@@ -169,7 +169,7 @@ def _cloud(given: Given) -> str:
 def _without_overlay(given: Given, what: str, needed: str) -> Outcome:
     """Judge pools without an overlay by what shows that the network carries pods' addresses."""
     bgp, subnets = given[_BGP], given[_SUBNETS]
-    cloud = _cloud(given)
+    cloud = cloud_of(given)
     if cloud:
         return passed(
             "cloud", f"{what}, and needs none: the addresses come from {cloud}.", observed=cloud, required=needed
@@ -262,12 +262,6 @@ def _is_odd(given: Given, pool: IpPool) -> bool:
         or pool.vxlan_mode not in modes
         or (_uses_ipip(pool) and _uses_vxlan(pool))
     )
-
-
-def _names(pools: Iterable[IpPool]) -> str:
-    listed = list(pools)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return "IPPool " + ", ".join(f"{excerpt(one.name, 60)} ({excerpt(one.cidr, 45)})" for one in listed[:_SHOWN]) + more
 
 
 def _to_vxlan(given: Given, pools: Iterable[IpPool]) -> Remediation:

@@ -1,11 +1,11 @@
 """The platform of a cluster: which it is, what shows it, and what eBPF mode meets there."""
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from ebpfcheck.knowledge.types import PlatformEntry, SpecialNodes
+from ebpfcheck.knowledge.platform_tables import PlatformEntry, PlatformRule, SpecialNodes
 from ebpfcheck.model.check import (
     Given,
     Need,
@@ -20,8 +20,8 @@ from ebpfcheck.model.check import (
     unseen,
     warn,
 )
-from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.cluster import ClusterFacts, Installation
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity, Status
 from ebpfcheck.model.text import excerpt
 
@@ -40,6 +40,7 @@ _NODE_COUNT = optional(ClusterFacts.node_count)
 _KUBE_PROXY = optional(ClusterFacts.kube_proxy)
 _OTHER_NETWORKS = optional(ClusterFacts.other_networks)
 _CALICO_NODE = optional(ClusterFacts.calico_node)
+_FELIX = over_nodes(NodeKind.felix)
 PLATFORM_NEEDS = (_MARKS, _PROVIDERS, _KUBELETS, _OS_IMAGES, _SERVER, _GROUPS, _KUBEADM, _INSTALLATION)
 
 _WORST_FIRST = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.PASS)
@@ -126,7 +127,7 @@ def _special_nodes(given: Given, entry: PlatformEntry, special: SpecialNodes) ->
     category="cluster",
     scope="cluster",
     severity=Severity.BLOCKER,
-    needs=(*PLATFORM_NEEDS, _KERNELS, _NODE_COUNT, _KUBE_PROXY, _OTHER_NETWORKS, _CALICO_NODE),
+    needs=(*PLATFORM_NEEDS, _KERNELS, _NODE_COUNT, _KUBE_PROXY, _OTHER_NETWORKS, _CALICO_NODE, _FELIX),
 )
 def cluster_platform(given: Given) -> Outcome:
     """Whether the platform lets eBPF mode be."""
@@ -138,6 +139,9 @@ def cluster_platform(given: Given) -> Outcome:
     return next(one for status in _WORST_FIRST for one in outcomes if one.status is status)
 
 
+_GRANT = "Grant what `ebpfcheck rbac` prints."
+
+
 def _not_recognised(given: Given) -> Outcome:
     shares, count = given[_MARKS], given[_NODE_COUNT]
     if isinstance(count, Known) and not count.value:
@@ -147,11 +151,12 @@ def _not_recognised(given: Given) -> Outcome:
             reason=Reason.NOT_COLLECTED,
         )
     if not shares or any(not isinstance(share.fact, Known) for share in shares):
+        reason = count.reason if isinstance(count, Unknown) else Reason.NOT_COLLECTED
         return unknown(
             "nodes-unseen",
             "Which platform this is could not be told, as its nodes could not be looked at.",
-            reason=count.reason if isinstance(count, Unknown) else Reason.NOT_COLLECTED,
-            remediation=Remediation(text="Grant what `ebpfcheck rbac` prints."),
+            reason=reason,
+            remediation=Remediation(text=_GRANT) if reason is Reason.FORBIDDEN else None,
         )
     return passed(
         "not-recognised",
@@ -171,6 +176,14 @@ def _of_platform(given: Given, platform: Platform) -> Iterator[Outcome]:
         note = rule
     yield from _of_special(given, platform, observed)
     yield from _old_kernel(given, platform, observed)
+    count = given[_NODE_COUNT]
+    if isinstance(count, Unknown) and not given[_MARKS]:
+        yield unseen(
+            "of-nodes-unseen",
+            f"The cluster is {platform.title}; what is to be said of its nodes could not be told",
+            count,
+            observed=observed,
+        )
     others = f", with marks of {' and '.join(platform.also)}" if platform.also else ""
     yield passed(
         platform.entry.name,
@@ -184,29 +197,109 @@ def _of_platform(given: Given, platform: Platform) -> Iterator[Outcome]:
 def _of_rules(given: Given, platform: Platform, observed: str) -> Outcome | str | None:
     """Return what the tables say of a platform at this release: an outcome, a note, or nothing."""
     calico, entry = given.release.version, platform.entry
-    is_gone = isinstance(given[_KUBE_PROXY], Absent)
+    hidden: tuple[PlatformRule, Unknown] | None = None
+    found: PlatformRule | None = None
     for rule in entry.rule:
-        holds = calico.within(rule.releases)
-        if holds is False or (rule.of_kube_proxy and is_gone):
-            continue
-        if holds is None:
-            return unknown(
-                f"{entry.name}-patch",
-                f"On {platform.title} the patch of Calico {calico} decides: with some of them, {rule.message}.",
-                reason=Reason.NOT_COLLECTED,
-                observed=observed,
-                remediation=Remediation(text="Say which patch it is with --calico-version."),
-            )
-        if rule.status == "note":
-            return rule.message
-        say = fail if rule.status == "fail" else warn
-        return say(
-            f"{entry.name}-{rule.status}",
-            f"The cluster is {platform.title}: with Calico {calico}, {rule.message}.",
+        met = False if calico.within(rule.releases) is False else _is_met(given, entry, rule)
+        if met is True:
+            found = rule
+            break
+        if isinstance(met, Unknown) and hidden is None:
+            hidden = rule, met
+    # Where what was not seen would have changed the words alone, nothing is lost.
+    if hidden is not None and hidden[0].status != (found.status if found else "note"):
+        return unseen(
+            f"{entry.name}-unseen",
+            f"The cluster is {platform.title}, where it may be that {hidden[0].message}; that could not be told",
+            hidden[1],
             observed=observed,
-            remediation=Remediation(text=rule.remedy),
         )
-    return None
+    if found is None:
+        return None
+    if calico.within(found.releases) is None:
+        return unknown(
+            f"{entry.name}-patch",
+            f"On {platform.title} the patch of Calico {calico} decides: with some of them, {found.message}.",
+            reason=Reason.NOT_COLLECTED,
+            observed=observed,
+            remediation=Remediation(text="Say which patch it is with --calico-version."),
+        )
+    if found.status == "note":
+        return found.message
+    say = fail if found.status == "fail" else warn
+    return say(
+        f"{entry.name}-{found.status}",
+        f"The cluster is {platform.title}: with Calico {calico}, {found.message}.",
+        observed=observed,
+        remediation=Remediation(text=found.remedy, commands=found.commands),
+    )
+
+
+def _is_met(given: Given, entry: PlatformEntry, rule: PlatformRule) -> bool | Unknown:
+    """Whether what narrows a rule down is there; Unknown where that was not seen and nothing else rules it out."""
+    installation, networks = given[_INSTALLATION], given[_OTHER_NETWORKS]
+    asked = installation.value if isinstance(installation, Known) else Installation()
+    others = [other.rpartition("/")[2] for other in networks.value] if isinstance(networks, Known) else []
+    ways: list[tuple[bool, Fact[Any], bool]] = [
+        (rule.of_kube_proxy, given[_KUBE_PROXY], not isinstance(given[_KUBE_PROXY], Absent)),
+        (bool(rule.cni), installation, rule.cni == asked.cni_type),
+        (bool(rule.label), installation, tuple(rule.label.split("=")) in asked.marks.labels),
+        (bool(rule.daemon_set), networks, rule.daemon_set in others),
+        (bool(rule.cgroup_path), _felix_fact(given), rule.cgroup_path == _cgroup_path(given, entry)),
+        (bool(rule.vxlan_port), _felix_fact(given), rule.vxlan_port in _vxlan_ports(given)),
+    ]
+    asked_for = [(fact, is_so) for is_asked, fact, is_so in ways if is_asked]
+    # That kube-proxy could not be seen does not tell that it is gone.
+    hidden = [fact for fact, is_so in asked_for if not is_so and isinstance(fact, Unknown)]
+    if any(not is_so and not isinstance(fact, Unknown) for fact, is_so in asked_for):
+        return False
+    return hidden[0] if hidden else True
+
+
+def _felix_fact(given: Given) -> Fact[FelixSettings]:
+    """Return a fact that is Unknown where the settings of some nodes are, or there are no nodes."""
+    shares = given[_FELIX]
+    if not shares:
+        return Unknown(reason=Reason.NOT_COLLECTED, detail="no node was seen")
+    return next((share.fact for share in shares if isinstance(share.fact, Unknown)), shares[0].fact)
+
+
+def _felix(given: Given) -> list[FelixSettings]:
+    """Return the settings that are known of nodes; without FelixConfiguration Felix has its defaults."""
+    return [
+        share.fact.value if isinstance(share.fact, Known) else FelixSettings()
+        for share in given[_FELIX]
+        if not isinstance(share.fact, Unknown)
+    ]
+
+
+def _cgroup_path(given: Given, entry: PlatformEntry) -> str | None:
+    """Return what calico-node is told of the path of cgroup2 (right, other, missing), None where that is not known.
+
+    It reads a variable. Manifests give it that; the operator gives it to the init container from FelixConfiguration.
+    """
+    node, needed = given[_CALICO_NODE], given.release.cgroup2.other_path.get(entry.name)
+    paths: set[str | None] = set()
+    if given.install != "manifest":
+        if not given[_FELIX] or any(isinstance(share.fact, Unknown) for share in given[_FELIX]):
+            return None
+        paths = {felix.cgroup_v2_path or None for felix in _felix(given)}
+    variable = dict(node.value.env).get(_CGROUP_VARIABLE, "") if isinstance(node, Known) else ""
+    if paths <= {None}:
+        if not isinstance(node, Known) or variable is None:
+            return None
+        paths = {variable or None}
+    if None in paths:
+        return "missing"
+    return "right" if paths == {needed} else "other"
+
+
+_CGROUP_VARIABLE = "CALICO_CGROUP_PATH"
+
+
+def _vxlan_ports(given: Given) -> set[int]:
+    usual = given.release.network.vxlan.port
+    return {felix.vxlan_port or usual for felix in _felix(given)}
 
 
 def _of_special(given: Given, platform: Platform, observed: str) -> Iterator[Outcome]:

@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address
 
 import msgspec
 
 from ebpfcheck.collect import wire
+from ebpfcheck.model.cluster import NodeAddresses
 from ebpfcheck.model.facts import (
     API_FACTS,
     NOT_SURVEYED,
@@ -18,12 +19,17 @@ from ebpfcheck.model.facts import (
     Known,
     NodeIdentity,
     NodeKind,
+    Reason,
+    Unknown,
 )
 from ebpfcheck.model.snapshot import Node
+from ebpfcheck.model.text import excerpt
 
 _SUBNETS_KEPT = 64
 _MARKS_KEPT = 60
 _ADDRESS = "projectcalico.org/IPv4Address"
+_ADDRESS_V6 = "projectcalico.org/IPv6Address"
+_LONGEST_NUMBER = 9
 
 # Who puts labels and annotations on nodes that tell the platform: what their keys begin with. The values stay out, as
 # they differ from node to node, but for those that tell something themselves.
@@ -53,6 +59,7 @@ class Alike(msgspec.Struct, frozen=True, kw_only=True):
 
     info: wire.NodeInfo
     provider: str
+    max_pods: str
     marks: tuple[str, ...]
 
 
@@ -70,6 +77,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     alike: int
     subnet: Subnet | None = None
     """That of the address which calico-node found for it."""
+    families: str = "none"
+    """Those of its InternalIPs: ipv4, ipv6, dual, none."""
+    found: str = ""
+    """Whether what calico-node found is among them: same, other; empty where it found none."""
 
 
 class NodeReader:
@@ -85,6 +96,7 @@ class NodeReader:
         alike = Alike(
             info=status.node_info or wire.NodeInfo(),
             provider=_scheme(provider_id),
+            max_pods=status.capacity.pods if status.capacity else "",
             marks=tuple(_marks(metadata.labels or {}, metadata.annotations or {})),
         )
         ips = tuple(address.address for address in status.addresses or () if address.type == "InternalIP")
@@ -92,6 +104,8 @@ class NodeReader:
             identity=NodeIdentity(name=metadata.name, node_ips=ips),
             alike=self._alike.setdefault(alike, len(self._alike)),
             subnet=_subnet((metadata.annotations or {}).get(_ADDRESS)),
+            families=_families(ips),
+            found=_found(ips, metadata.annotations or {}),
         )
 
     def fold(
@@ -130,9 +144,43 @@ def _kind(alike: Alike, felix: Fact[FelixSettings], source: int) -> NodeKind:
         kubelet_version=text(info.kubelet_version),
         container_runtime=text(info.container_runtime_version),
         provider=text(alike.provider),
+        max_pods=_number(alike.max_pods, source),
         platform_marks=Known(value=alike.marks, source=source),
         felix=felix,
     )
+
+
+def _number(text: str, source: int) -> Fact[int]:
+    if not text:
+        return Absent(source=source)
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
+        return Unknown(reason=Reason.UNPARSABLE, detail=f"not a number of pods: {excerpt(text, 40)}", source=source)
+    return Known(value=int(text), source=source)
+
+
+def addresses(rows: Sequence[Row]) -> NodeAddresses:
+    """Return of what families the nodes' addresses are, and whether calico-node found the same ones."""
+    families = Counter(row.families for row in rows)
+    return NodeAddresses(
+        ipv4=families["ipv4"], ipv6=families["ipv6"], dual=families["dual"], none=families["none"],
+        found=sum(1 for row in rows if row.found == "same"),
+        other=sum(1 for row in rows if row.found == "other"),
+    )  # fmt: skip
+
+
+def _families(ips: tuple[str, ...]) -> str:
+    ipv6 = sum(1 for ip in ips if ":" in ip)
+    if not ips:
+        return "none"
+    return "ipv4" if not ipv6 else "ipv6" if ipv6 == len(ips) else "dual"
+
+
+def _found(ips: tuple[str, ...], annotations: dict[str, str]) -> str:
+    """Return whether the addresses that calico-node found are among the node's own."""
+    found = [annotations[key].partition("/")[0] for key in (_ADDRESS, _ADDRESS_V6) if annotations.get(key)]
+    if not found:
+        return ""
+    return "same" if all(ip in ips for ip in found) else "other"
 
 
 def subnets(rows: Iterable[Row]) -> tuple[str, ...]:

@@ -473,10 +473,16 @@ def _readable(items: list[msgspec.Raw], decoders: ListDecoders[T], odd: list[str
 
 
 def read_object(
-    client: ApiClient, path: str, decoder: msgspec.json.Decoder[T], *, typed: bool = True, patient: bool = True
+    client: ApiClient,
+    path: str,
+    decoder: msgspec.json.Decoder[T],
+    query: Mapping[str, str] | None,
+    *,
+    typed: bool = True,
+    patient: bool = True,
 ) -> T:
     """Read one object; ApiError if it is not to be had, has another shape, or (`typed`) does not tell its kind."""
-    data = client.get(path, patient=patient)
+    data = client.get(path, query, patient=patient)
     try:
         if typed and _TYPED.decode(data).kind in ("", "Status"):
             raise ApiError("the answer is no such object", Reason.UNPARSABLE, 200)

@@ -3,17 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ebpfcheck import __version__
 from ebpfcheck.collect import wire
 from ebpfcheck.collect.access import Access
-from ebpfcheck.collect.api_nodes import subnets
+from ebpfcheck.collect.api_nodes import addresses, subnets
 from ebpfcheck.collect.apiclient import ApiClient
 from ebpfcheck.collect.config_maps import endpoint_override, kube_proxy_config, kubeadm
 from ebpfcheck.collect.felix import from_environment, merged
 from ebpfcheck.collect.login import Login
 from ebpfcheck.collect.objects import (
+    CalicoPod,
     addresses_of_endpoints,
     addresses_of_slices,
     calico_container,
@@ -25,21 +26,39 @@ from ebpfcheck.collect.objects import (
     main_container,
     marks_of,
     masters_of,
-    operator_of,
     pool_of,
     service_address,
+    tigera_status_of,
 )
 from ebpfcheck.collect.queries import WORKERS, ListQuery, ObjectQuery, Place, Queries
 from ebpfcheck.collect.requests import CALICO_SYSTEM, KUBE_SYSTEM, AnyQuery, Listener, Requests
 from ebpfcheck.collect.rights import ENDPOINT_CONFIG_MAP
+from ebpfcheck.collect.usage import (
+    ServiceRow,
+    WorkloadRow,
+    calico_policies_of,
+    daemon_set_row,
+    deployment_of,
+    guests_of,
+    host_endpoints_of,
+    network_policies_of,
+    node_local_dns,
+    services_of,
+    workloads_of,
+)
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.cluster import (
+    SCAN_NOT_ASKED,
+    AddOn,
     Bgp,
     CalicoNode,
     CalicoPods,
     ClusterFacts,
+    Deployment,
+    DnsService,
     EndpointOverride,
     FelixObject,
+    InitExit,
     KubeProxy,
     KubeProxyConfig,
     OpenShift,
@@ -47,21 +66,25 @@ from ebpfcheck.model.cluster import (
 from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, Known, Reason, Source, SourceKind, Unknown
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
 
+T = TypeVar("T")
+U = TypeVar("U")
+
 _OTHER_NETWORKS = (
     "anetd", "antrea-agent", "aws-node", "azure-cns", "azure-npm", "cilium", "kindnet", "kube-flannel",
     "kube-flannel-ds", "kube-ovn-cni", "kube-router", "ovnkube-node", "weave-net",
 )  # fmt: skip
 
 
-def snapshot_of_cluster(login: Login, deadline: float, listener: Listener) -> Snapshot:
+def snapshot_of_cluster(login: Login, deadline: float, listener: Listener, *, scan_pods: bool = False) -> Snapshot:
     """Return what an API server says up to the deadline (time.monotonic); CannotRunError if it says nothing at all."""
     # Made while the kubeconfig is loaded.
-    requests = Requests(listener)
+    requests = Requests(listener, scan_pods=scan_pods)
     access = login.access()
     sources = SourceIndex()
     queries = Queries(ApiClient(access, login.again, deadline, WORKERS), deadline, sources)
     version = _server_version(access.server, queries)
     requests.run(queries)
+    queries.close()
     return _Answers(requests, queries).snapshot(access, version, sources)
 
 
@@ -103,17 +126,38 @@ class _Answers:
             ),
             missing_rights=self._asked.missing_rights(),
             node_count=self._queries.list_fact(self._asked.nodes, len),
-            node_subnets=self._node_subnets(),
+            node_subnets=self._queries.list_fact(self._asked.nodes, subnets),
+            node_addresses=self._queries.list_fact(self._asked.nodes, addresses),
+            pod_count=self._queries.object_fact(self._asked.pod_count, _length),
             calico_version=self._information(),
             install=self._install(),
             calico_node=calico_node,
             calico_pods=self._calico_pods_fact(),
-            operator=self._first(self._asked.deployments, operator_of),
+            operator=self._first(self._asked.operators, deployment_of),
+            typha=self._own("calico-typha"),
+            kube_controllers=self._own("calico-kube-controllers"),
+            tigera_statuses=self._queries.list_fact(
+                self._asked.tigera_statuses, lambda found: tuple(map(tigera_status_of, found))
+            ),
             installation=self._first(self._asked.installations, installation_of),
             felix_default=self._felix_default(),
             felix_per_node=per_node,
             ip_pools=self._queries.list_fact(self._asked.pools, lambda pools: tuple(map(pool_of, pools))),
             bgp=self._bgp(),
+            auto_host_endpoints=self._auto_host_endpoints(),
+            host_endpoints=self._queries.list_fact(self._asked.host_endpoints, host_endpoints_of),
+            calico_policies=self._merged(self._asked.calico_policies, calico_policies_of),
+            network_policies=self._queries.list_fact(self._asked.network_policies, network_policies_of),
+            services=self._queries.list_fact(self._asked.services, services_of),
+            dns_services=self._dns_services(),
+            node_local_dns=self._queries.list_fact(self._asked.daemon_sets, node_local_dns),
+            slice_count=self._queries.object_fact(self._asked.slice_count, _length),
+            backends=self._scanned(self._asked.all_slices, sum),
+            workloads=self._workloads(workloads_of),
+            pods=self._scanned(self._asked.all_pods, workloads_of),
+            add_ons=self._workloads(_add_ons),
+            meshed_namespaces=self._queries.list_fact(self._asked.namespaces, _meshes),
+            guests=self._queries.list_fact(self._asked.guests, guests_of),
             other_networks=self._queries.list_fact(
                 self._asked.daemon_sets,
                 lambda found: tuple(
@@ -146,9 +190,6 @@ class _Answers:
             problems=tuple(self._problems()),
         )
 
-    def _node_subnets(self) -> Fact[tuple[str, ...]]:
-        return self._queries.list_fact(self._asked.nodes, subnets)
-
     def _first(self, query: ListQuery[Any, Any], convert: Callable[[Any], Any]) -> Fact[Any]:
         """Return a fact of the one object that a list should hold; Absent where it holds none."""
         failure = self._queries.failure(query)
@@ -157,6 +198,55 @@ class _Answers:
         source = self._queries.source(query.place)
         items = sorted(query.listing.items, key=lambda item: item.metadata.name != "default")
         return Known(value=convert(items[0]), source=source) if items else Absent(source=source)
+
+    def _scanned(self, query: ListQuery[Any, U] | None, convert: Callable[[list[U]], T]) -> Fact[T]:
+        return SCAN_NOT_ASKED if query is None else self._queries.list_fact(query, convert)
+
+    def _merged(self, queries: Sequence[ListQuery[Any, U]], convert: Callable[[Iterable[U]], T], *more: U) -> Fact[T]:
+        """Return a fact of several lists together; Absent where none of them is served."""
+        failures = [self._queries.failure(query) for query in queries]
+        unknown = next((failure for failure in failures if isinstance(failure, Unknown)), None)
+        if unknown is not None:
+            return unknown
+        source = self._queries.source(queries[0].place)
+        if all(isinstance(failure, Absent) for failure in failures):
+            return Absent(source=source)
+        rows = (row for query in queries for row in query.listing.items)
+        return Known(value=convert((*more, *rows)), source=source)
+
+    def _workloads(self, convert: Callable[[Iterable[WorkloadRow]], T]) -> Fact[T]:
+        """Return a fact of all DaemonSets, Deployments and StatefulSets."""
+        failure = self._queries.failure(self._asked.daemon_sets)
+        if failure is not None:
+            return failure
+        return self._merged(self._asked.workloads, convert, *map(daemon_set_row, self._asked.daemon_sets.listing.items))
+
+    def _own(self, name: str) -> Fact[Deployment]:
+        """Return one of Calico's own Deployments, that in the namespace of calico-node where there are several."""
+        deployments = self._asked.workloads[0]
+        failure = self._queries.failure(deployments)
+        if failure is not None:
+            return failure
+        source = self._queries.source(deployments.place)
+        node = self._asked.calico_node_set()
+        home = node.metadata.namespace if node else CALICO_SYSTEM
+        found = [row.own for row in deployments.listing.items if row.own is not None and row.own.name == name]
+        found.sort(key=lambda one: one.namespace != home)
+        return Known(value=found[0], source=source) if found else Absent(source=source)
+
+    def _auto_host_endpoints(self) -> Fact[str]:
+        def switch(found: wire.KubeControllersConfiguration) -> str:
+            controllers = found.spec.controllers if found.spec else None
+            endpoint = controllers.node.host_endpoint if controllers and controllers.node else None
+            return (endpoint.auto_create if endpoint else None) or "Disabled"
+
+        return self._first(self._asked.controllers, switch)
+
+    def _dns_services(self) -> Fact[tuple[DnsService, ...]]:
+        def found(rows: Sequence[ServiceRow]) -> tuple[DnsService, ...]:
+            return tuple(row.dns for row in rows if row.dns is not None)
+
+        return self._queries.list_fact(self._asked.services, found)
 
     def _information(self) -> Fact[str]:
         version = self._first(self._asked.information, lambda found: found.spec.calico_version)
@@ -218,6 +308,8 @@ class _Answers:
                 )
             ),
             init_containers=tuple(container.name for container in spec.init_containers or ()),
+            host_paths=tuple(volume.host_path.path for volume in spec.volumes or () if volume.host_path is not None),
+            is_privileged=main.security_context is not None and main.security_context.privileged,
             marks=marks_of(metadata),
         )
 
@@ -238,13 +330,7 @@ class _Answers:
                 source=self._queries.source(self._asked.daemon_sets.place)
             )
 
-        def described(pods: Sequence[tuple[str, datetime | None]]) -> CalicoPods:
-            return CalicoPods(
-                images=tuple(Counter(image for image, _ in pods).most_common()),
-                oldest_start=min((start for _, start in pods if start is not None), default=None),
-            )
-
-        return self._queries.list_fact(query, described)
+        return self._queries.list_fact(query, _calico_pods)
 
     def _felix(
         self,
@@ -289,7 +375,8 @@ class _Answers:
             if one.metadata.name == "default":
                 remembered = (one.metadata.annotations or {}).get("operator.tigera.io/bpfEnabled")
                 settings = merged([one.spec or wire.FelixSpec()])
-                return Known(value=FelixObject(settings=settings, operator_bpf_enabled=remembered), source=source)
+                default = FelixObject(settings=settings, operator_bpf_enabled=remembered, marks=marks_of(one.metadata))
+                return Known(value=default, source=source)
         return Absent(source=source)
 
     def _bgp(self) -> Fact[Bgp]:
@@ -450,11 +537,43 @@ class _Answers:
             )
 
 
+def _calico_pods(pods: Sequence[CalicoPod]) -> CalicoPods:
+    waiting = Counter(reason for pod in pods for reason in pod.waiting)
+    exits = Counter(end for pod in pods for end in pod.init_exits)
+    return CalicoPods(
+        images=tuple(Counter(pod.image for pod in pods).most_common()),
+        oldest_start=min((pod.start for pod in pods if pod.start is not None), default=None),
+        ready=sum(1 for pod in pods if pod.is_ready),
+        restarted=sum(1 for pod in pods if pod.is_restarted),
+        waiting=tuple(sorted(waiting.items())),
+        init_exits=tuple(
+            InitExit(container=name, code=code, pods=count) for (name, code), count in sorted(exits.items())
+        ),
+    )
+
+
+def _add_ons(rows: Iterable[WorkloadRow]) -> tuple[AddOn, ...]:
+    found = (row.add_on for row in rows if row.add_on is not None)
+    return tuple(sorted(found, key=lambda one: (one.program, one.namespace, one.name)))
+
+
+def _meshes(joined: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(Counter(filter(None, joined)).items()))
+
+
+def _length(first: wire.Count) -> int:
+    """Return how long a list is of which one item was asked for; ValueError if the API server does not say."""
+    rest = first.metadata.remaining_item_count
+    if rest is None and first.metadata.continue_:
+        raise ValueError("the API server does not say how many there are")
+    return len(first.items or ()) + (rest or 0)
+
+
 def _names(source: wire.EnvFrom) -> Iterable[str]:
     if source.config_map_ref is not None:
-        yield source.config_map_ref.name
+        yield f"configmap/{source.config_map_ref.name}"
     if source.secret_ref is not None:
-        yield f"the Secret {source.secret_ref.name}"
+        yield f"secret/{source.secret_ref.name}"
 
 
 def _context(access: Access, sources: SourceIndex) -> Fact[str]:

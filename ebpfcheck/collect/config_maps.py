@@ -7,6 +7,7 @@ import msgspec
 import yaml
 
 from ebpfcheck.collect import wire
+from ebpfcheck.collect.objects import marks_of
 from ebpfcheck.model.cluster import EndpointOverride, Kubeadm, KubeProxyConfig
 from ebpfcheck.model.text import excerpt
 
@@ -46,6 +47,7 @@ def endpoint_override(config_map: wire.ConfigMap) -> EndpointOverride:
         pod_host=data.get("KUBERNETES_SERVICE_HOST_POD_NETWORK"),
         pod_port=data.get("KUBERNETES_SERVICE_PORT_POD_NETWORK"),
         changed_at=max(times, default=metadata.creation_timestamp),
+        marks=marks_of(metadata),
     )
 
 

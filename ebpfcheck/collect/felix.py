@@ -42,8 +42,9 @@ def merged(specs: Iterable[FelixSpec]) -> FelixSettings:
     return FelixSettings(**settings)
 
 
-# The fields by the names of the variables that set them too, without FELIX_.
+# The fields by the names of the variables that set them too, without FELIX_, and what each holds.
 _VARIABLES = {field.replace("_", "").upper(): field for field in FelixSettings.__struct_fields__}
+_TYPES = {field.name: field.type for field in msgspec.structs.fields(FelixSettings)}
 _WORDS = {
     **dict.fromkeys(("true", "1", "yes", "y", "t"), True),
     **dict.fromkeys(("false", "0", "no", "n", "f"), False),
@@ -60,16 +61,22 @@ def from_environment(variables: Iterable[tuple[str, str | None]]) -> FelixSpec |
         if value is None:
             return None
         try:
-            parsed: object = value
-            if field in ("bpf_enabled", "bpf_kube_proxy_iptables_cleanup_enabled"):
-                parsed = _WORDS[value.strip().lower()]
-            elif field in ("bpf_kube_proxy_healthz_port", "vxlan_mtu", "vxlan_port"):
-                parsed = int(value)
+            setattr(spec, field, _parsed(value, _TYPES[field]))
         except (KeyError, ValueError):
             # Felix takes its default then, whatever FelixConfiguration says; which one that is hangs on the release.
             return None
-        setattr(spec, field, parsed)
     return spec
+
+
+def _parsed(value: str, kind: object) -> object:
+    if kind == bool | None:
+        return _WORDS[value.strip().lower()]
+    if kind == int | None:
+        # Marks are usually written in hexadecimal.
+        return int(value, 16 if value.strip().lower().startswith("0x") else 10)
+    if kind == str | None:
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _read(path: str) -> bytes:

@@ -4,13 +4,22 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+import msgspec
+
 from ebpfcheck.collect import wire
-from ebpfcheck.model.cluster import Installation, IpPool, Marks, Operator, ServiceAddress
+from ebpfcheck.model.cluster import Installation, IpPool, Marks, ServiceAddress, TigeraStatus
 
 _KUBE_PROXY = re.compile(r"(?:.*/)?(?:[\w.-]*-)?kube-proxy(?:-(?:amd64|arm64|ppc64le|s390x))?(?:[:@].*)?")
 _MASTER = re.compile(r"--master[= ]([^\s'\"]+)")
 # Variables of calico-node that are kept beside Felix's own.
-_VARIABLES = ("CALICO_CGROUP_PATH", "CALICO_NETWORKING_BACKEND", "DATASTORE_TYPE", "ETCD_ENDPOINTS")
+_VARIABLES = (
+    "CALICO_CGROUP_PATH", "CALICO_NETWORKING_BACKEND", "DATASTORE_TYPE", "ETCD_ENDPOINTS", "IP", "IP6",
+    "IP_AUTODETECTION_METHOD", "IP6_AUTODETECTION_METHOD",
+)  # fmt: skip
+_MANY_RESTARTS = 5
+_LONGEST_MESSAGE = 1000
+# Of a pod that is just being started.
+_USUAL_WAITS = ("", "ContainerCreating", "PodInitializing")
 
 
 def best_of(found: Iterable[wire.DaemonSet], names: Sequence[str], namespaces: Sequence[str]) -> wire.DaemonSet | None:
@@ -70,10 +79,41 @@ def masters_of(specs: Iterable[wire.PodSpec]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(url for spec in specs for url in _MASTER.findall(" ".join(command_of(spec)))))
 
 
-def image_and_start(pod: wire.CalicoPod) -> tuple[str, datetime | None]:
-    """Return the image of a calico-node pod and when it started."""
-    named = (one.image for one in pod.spec.containers if one.name == "calico-node")
-    return next(named, ""), pod.status.start_time if pod.status else None
+class CalicoPod(msgspec.Struct, frozen=True):
+    """What is kept of a pod of calico-node."""
+
+    image: str = ""
+    start: datetime | None = None
+    is_ready: bool = False
+    is_restarted: bool = False
+    waiting: tuple[str, ...] = ()
+    init_exits: tuple[tuple[str, int], ...] = ()
+
+
+def calico_pod(pod: wire.CalicoPod) -> CalicoPod:
+    """Return what is kept of a pod of calico-node."""
+    status = pod.status or wire.PodStatus()
+    containers, inits = status.container_statuses or (), status.init_container_statuses or ()
+    return CalicoPod(
+        image=next((one.image for one in pod.spec.containers if one.name == "calico-node"), ""),
+        start=status.start_time,
+        is_ready=bool(containers) and all(one.ready for one in containers),
+        is_restarted=any(one.restart_count >= _MANY_RESTARTS for one in (*containers, *inits)),
+        waiting=tuple(
+            dict.fromkeys(
+                one.state.waiting.reason
+                for one in (*containers, *inits)
+                if one.state.waiting is not None and one.state.waiting.reason not in _USUAL_WAITS
+            )
+        ),
+        init_exits=tuple((one.name, code) for one in inits if (code := _exit_code(one))),
+    )
+
+
+def _exit_code(status: wire.ContainerStatus) -> int:
+    """Return how an init container ended, now or, while it waits for its next try, the last time."""
+    ended = status.state.terminated or status.last_state.terminated
+    return ended.exit_code if ended else 0
 
 
 def config_maps_of(proxy: wire.DaemonSet) -> list[str]:
@@ -95,16 +135,6 @@ def marks_of(metadata: wire.Metadata) -> Marks:
     )
 
 
-def operator_of(deployment: wire.Deployment) -> Operator:
-    """Return the operator's Deployment as a fact."""
-    containers = deployment.spec.template.spec.containers
-    return Operator(
-        namespace=deployment.metadata.namespace,
-        name=deployment.metadata.name,
-        image=containers[0].image if containers else "",
-    )
-
-
 def installation_of(found: wire.Installation) -> Installation:
     """Return what is asked for; what the operator has filled in by itself stands for what is not."""
     status = found.status or wire.InstallationStatus()
@@ -114,15 +144,60 @@ def installation_of(found: wire.Installation) -> Installation:
     def first(values: Iterable[str | None]) -> str | None:
         return next((value for value in values if value), None)
 
+    def method(found: Iterable[wire.Autodetection | None]) -> str | None:
+        return next((_method(one) for one in found if one is not None), None)
+
+    listed = next((network.ip_pools for network in networks if network.ip_pools is not None), None)
     return Installation(
         variant=first(spec.variant for spec in specs),
         kubernetes_provider=first(spec.kubernetes_provider for spec in specs),
+        non_privileged=first(spec.non_privileged for spec in specs),
+        host_ports=first(network.host_ports for network in networks),
+        pools=None if listed is None else tuple(pool.cidr for pool in listed),
+        autodetection_v4=method(network.node_address_autodetection_v4 for network in networks),
+        autodetection_v6=method(network.node_address_autodetection_v6 for network in networks),
+        marks=marks_of(found.metadata),
         cni_type=first(spec.cni.type for spec in specs if spec.cni is not None),
         linux_dataplane=first(network.linux_dataplane for network in networks),
         bgp=first(network.bgp for network in networks),
         bpf_network_bootstrap=first(network.bpf_network_bootstrap for network in networks),
         kube_proxy_management=first(network.kube_proxy_management for network in networks),
         calico_version=status.calico_version or None,
+    )
+
+
+def _method(given: wire.Autodetection) -> str:
+    """Return the method that is chosen, as the operator counts them; empty where none is."""
+    chosen = {
+        "firstFound": given.first_found,
+        "kubernetes": given.kubernetes,
+        "interface": given.interface,
+        "skipInterface": given.skip_interface,
+        "canReach": given.can_reach,
+        "cidrs": given.cidrs,
+    }
+    return next((name for name, value in chosen.items() if value), "")
+
+
+def tigera_status_of(found: wire.TigeraStatus) -> TigeraStatus:
+    """Return what the operator says of a component."""
+    conditions = {one.type: one for one in (found.status.conditions if found.status else None) or ()}
+    words = {"True": True, "False": False}
+
+    def state(name: str) -> bool | None:
+        return words.get(conditions[name].status) if name in conditions else None
+
+    telling = next(
+        (conditions[name] for name in ("Degraded", "Progressing") if state(name)),
+        wire.Condition(),
+    )
+    return TigeraStatus(
+        name=found.metadata.name,
+        available=state("Available"),
+        progressing=state("Progressing"),
+        degraded=state("Degraded"),
+        reason=telling.reason,
+        message=telling.message[:_LONGEST_MESSAGE],
     )
 
 

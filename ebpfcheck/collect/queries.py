@@ -24,7 +24,7 @@ WORKERS = 6
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A resource of an API server: one object where `name` is given, else a list, narrowed by a label selector.
 
-    Without a version it is a path that is no resource, such as /apis.
+    Without a version it is a path that is no resource, such as /apis. `limit` cuts a list that is only counted.
     """
 
     resource: str
@@ -33,6 +33,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""
     name: str = ""
     selector: str = ""
+    limit: int | None = None
 
     @property
     def path(self) -> str:
@@ -158,7 +159,10 @@ class ObjectQuery(Generic[T]):
     def run(self, client: ApiClient) -> None:
         """Ask for the object."""
         try:
-            self._found = read_object(client, self.place.path, self._decoder, typed=self._typed, patient=self._patient)
+            query = None if self.place.limit is None else {"limit": str(self.place.limit)}
+            self._found = read_object(
+                client, self.place.path, self._decoder, query, typed=self._typed, patient=self._patient
+            )
         except ApiError as error:
             self._found = error
         except Exception as error:
@@ -214,13 +218,18 @@ class Queries:
         self._client = client
         self._deadline = deadline
         self._sources = sources
-        self._waiting: queue.SimpleQueue[Query] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Query | None] = queue.SimpleQueue()
         for _ in range(WORKERS):
             threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
-        while True:
-            self._waiting.get().run(self._client)
+        while (query := self._waiting.get()) is not None:
+            query.run(self._client)
+
+    def close(self) -> None:
+        """Let each thread end once it is done with what it was asked."""
+        for _ in range(WORKERS):
+            self._waiting.put(None)
 
     def start(self, query: Query) -> None:
         """Have a query asked as soon as a thread is free."""

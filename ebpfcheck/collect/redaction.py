@@ -12,20 +12,27 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 
 from ebpfcheck.model.cluster import (
+    SCAN_NOT_ASKED,
+    AddOn,
     CalicoNode,
     CalicoPods,
     ClusterFacts,
+    Deployment,
+    DnsService,
     EndpointOverride,
     FelixObject,
+    InitExit,
     Installation,
     IpPool,
     Kubeadm,
     KubeProxy,
     KubeProxyConfig,
     Marks,
+    NodeLocalDns,
     OpenShift,
-    Operator,
     ServiceAddress,
+    TigeraStatus,
+    Users,
 )
 from ebpfcheck.model.facts import (
     FELIX_NOT_GIVEN,
@@ -97,6 +104,8 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "node_subnets": Rule.TEXT,
         "calico_version": Rule.KEPT,
         "install": Rule.KEPT,
+        "auto_host_endpoints": Rule.KEPT,
+        "meshed_namespaces": (Rule.KEPT, Rule.KEPT),
         "other_networks": Rule.NAME,
         "api_endpoints": Rule.TEXT,
         "service_cidrs": Rule.TEXT,
@@ -116,12 +125,29 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "service_host": Rule.SERVER,
         "env_from": Rule.NAME,
         "init_containers": Rule.KEPT,
+        "host_paths": Rule.WORDS,
     },
-    CalicoPods: {"images": (Rule.IMAGE, Rule.KEPT)},
-    Operator: {"namespace": Rule.NAME, "name": Rule.KEPT, "image": Rule.IMAGE},
+    CalicoPods: {"images": (Rule.IMAGE, Rule.KEPT), "waiting": (Rule.KEPT, Rule.KEPT)},
+    InitExit: {"container": Rule.KEPT},
+    Deployment: {"namespace": Rule.NAME, "name": Rule.KEPT, "image": Rule.IMAGE},
+    TigeraStatus: {"name": Rule.KEPT, "reason": Rule.KEPT, "message": Rule.TEXT},
+    Users: {"examples": Rule.NAME},
+    DnsService: {
+        "namespace": Rule.NAME,
+        "name": Rule.NAME,
+        "cluster_ips": Rule.TEXT,
+        "nat_exclude": Rule.KEPT,
+    },
+    NodeLocalDns: {"namespace": Rule.NAME, "name": Rule.NAME, "local_ips": Rule.TEXT},
+    AddOn: {"program": Rule.KEPT, "namespace": Rule.NAME, "name": Rule.NAME},
     Installation: {
         "variant": Rule.KEPT,
         "kubernetes_provider": Rule.KEPT,
+        "non_privileged": Rule.KEPT,
+        "host_ports": Rule.KEPT,
+        "pools": Rule.TEXT,
+        "autodetection_v4": Rule.KEPT,
+        "autodetection_v6": Rule.KEPT,
         "cni_type": Rule.KEPT,
         "linux_dataplane": Rule.KEPT,
         "bgp": Rule.KEPT,
@@ -174,6 +200,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "kubelet_version": Rule.KEPT,
         "container_runtime": Rule.KEPT,
         "provider": Rule.KEPT,
+        "max_pods": Rule.KEPT,
         "platform_marks": Rule.KEPT,
         "container": Rule.KEPT,
         "init": Rule.KEPT,
@@ -225,6 +252,20 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
     AttachedProgram: {"device": Rule.WORDS, "hook": Rule.KEPT, "name": Rule.KEPT},
     KubeChains: {"names": Rule.KEPT},
     FelixSettings: {
+        "aws_src_dst_check": Rule.KEPT,
+        "bpf_attach_type": Rule.KEPT,
+        "bpf_connect_time_load_balancing": Rule.KEPT,
+        "bpf_dsr_optout_cidrs": Rule.TEXT,
+        "bpf_exclude_cidrs_from_nat": Rule.TEXT,
+        "bpf_external_service_mode": Rule.KEPT,
+        "bpf_host_networked_nat_without_ctlb": Rule.KEPT,
+        "bpf_log_level": Rule.KEPT,
+        "bpf_redirect_to_peer": Rule.KEPT,
+        "cgroup_v2_path": Rule.WORDS,
+        "feature_detect_override": Rule.KEPT,
+        "feature_gates": Rule.KEPT,
+        "floating_ips": Rule.KEPT,
+        "nftables_mode": Rule.KEPT,
         "bpf_data_iface_pattern": Rule.WORDS,
         "bpf_l3_iface_pattern": Rule.WORDS,
         "mtu_iface_pattern": Rule.WORDS,
@@ -298,11 +339,18 @@ _KNOWN_DOMAINS = (
     ".amazonaws.com", ".azure.com", ".openshift.io", ".vmware.com", ".gke.io", ".istio.io", ".cilium.io", ".cattle.io",
 )  # fmt: skip
 # Names that installers and projects choose, and the values of labels and the managers of fields that are usual.
+_USUAL_WORDS = (
+    "admin|agent|annotate|api|apiserver|apply|aws|client|cloud|cni|cns|config|control|controller|controllers|create|csi|dns"
+    "|driver|ds|edit|endpoint|endpoints|flannel|host|ippool|label|lease|manager|master|metrics|multus|net|network|node|nodes"
+    "|npm|operator|ovn|patch|plane|proxy|public|replace|rollout|router|scheduler|server|service|services|set|side|state"
+    "|system|typha|upgrade|vip|windows|worker"
+)
 _USUAL_NAME = re.compile(
-    r"(?:kube|kubectl|kubeadm|calico|tigera|openshift|cilium|azure|ovnkube|antrea|weave)(?:-[a-z]+)*|anetd|aws-node"
+    r"(?:kube|kubectl|kubeadm|calico|tigera|openshift|cilium|azure|ovnkube|antrea|weave)"
+    rf"(?:-(?:{_USUAL_WORDS}))*|anetd|aws-node"
     r"|kindnet|eks|default(?:-ipv[46]-ippool)?|kubernetes-services?-endpoint|proxy-config|k8s-app|app|tier|component"
     r"|non-calico|true|false|linux|windows|Reconcile|EnsureExists|Helm|helm|operator|apps|batch|policy|autoscaling"
-    r"|extensions|argocd-[a-z-]+|(?:helm|kustomize)-controller"
+    r"|extensions|argocd-[a-z-]+|(?:helm|kustomize)-controller|configmap|secret"
 )
 _OPTION = re.compile(r"""(?P<name>--[\w-]+)(?P<sign>=| (?!-))(?P<value>"[^"]*"|'[^']*'|[^\s'"]+)""")
 _NAME_ALONE = re.compile(r"--[\w-]+")
@@ -311,7 +359,7 @@ _READ_OPTIONS = frozenset(
 )
 _PRIVATE_VARIABLE = re.compile(r"(?!FELIX_BPF).*(?:PASS|SECRET|TOKEN|KEY|CERT|CN$|SAN$|ADDR)")
 # What these say was written here, whatever a node may be called.
-_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, FELIX_NOT_GIVEN)
+_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, FELIX_NOT_GIVEN, SCAN_NOT_ASKED)
 
 # Names that say what kind of server they are of, not whose.
 _USUAL_CLUSTERS = ("kubernetes", "cluster.local")

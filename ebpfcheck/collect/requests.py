@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,10 +10,11 @@ from ebpfcheck.collect import wire
 from ebpfcheck.collect.api_nodes import NodeReader
 from ebpfcheck.collect.apiclient import ApiClient, ApiError
 from ebpfcheck.collect.objects import (
+    CalicoPod,
     addresses_of_slices,
     best_of,
+    calico_pod,
     config_maps_of,
-    image_and_start,
     kept_variables,
     kube_proxies,
 )
@@ -27,6 +27,17 @@ from ebpfcheck.collect.rights import (
     OPERATOR_NAMESPACE,
     Granted,
     missing,
+)
+from ebpfcheck.collect.usage import (
+    Row,
+    calico_policy_row,
+    guest_row,
+    host_endpoint_row,
+    mesh_of,
+    network_policy_row,
+    pod_row,
+    service_row,
+    workload_row,
 )
 from ebpfcheck.model.facts import Fact, Known, Reason, Unknown
 
@@ -95,6 +106,10 @@ def _calico(resource: str) -> tuple[Place, ...]:
     )
 
 
+def _backends(found: wire.BriefSlice) -> int:
+    return len(found.endpoints or ()) * len(found.ports or ())
+
+
 def _config_map(namespace: str, name: str) -> ObjectQuery[wire.ConfigMap]:
     return ObjectQuery(Place(resource="configmaps", namespace=namespace, name=name), wire.ConfigMap)
 
@@ -104,15 +119,15 @@ class Requests:
 
     queries: Queries
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, *, scan_pods: bool) -> None:
         self._listener = listener
         self.reader = NodeReader()
         self.rules = _RulesQuery()
         self.groups = ObjectQuery(Place(resource="apis", version=""), wire.ApiGroups)
         self.nodes = ListQuery((Place(resource="nodes"),), wire.Node, self.reader.row, self._tell)
         self.daemon_sets = self._list(Place(resource="daemonsets", group="apps"), shape=wire.DaemonSet)
-        self.deployments = self._list(
-            Place(resource="deployments", group="apps", selector="k8s-app=tigera-operator"), shape=wire.Deployment
+        self.operators = self._list(
+            Place(resource="deployments", group="apps", selector="k8s-app=tigera-operator"), shape=wire.Workload
         )
         self.information = self._list(*_calico("clusterinformations"), shape=wire.ClusterInformation)
         self.felix = self._list(*_calico("felixconfigurations"), shape=wire.FelixConfiguration)
@@ -122,6 +137,38 @@ class Requests:
         self.installations = self._list(
             Place(resource="installations", group="operator.tigera.io"), shape=wire.Installation
         )
+        self.tigera_statuses = self._list(
+            Place(resource="tigerastatuses", group="operator.tigera.io"), shape=wire.TigeraStatus
+        )
+        self.controllers = self._list(
+            *_calico("kubecontrollersconfigurations"), shape=wire.KubeControllersConfiguration
+        )
+        self.host_endpoints = ListQuery(_calico("hostendpoints"), wire.HostEndpoint, host_endpoint_row)
+        self.calico_policies = [
+            ListQuery(_calico(resource), wire.CalicoPolicy, calico_policy_row)
+            for resource in ("globalnetworkpolicies", "networkpolicies")
+        ]
+        self.network_policies = ListQuery(
+            (Place(resource="networkpolicies", group="networking.k8s.io"),), wire.NetworkPolicy, network_policy_row
+        )
+        self.services = ListQuery((Place(resource="services"),), wire.Service, service_row)
+        self.namespaces = ListQuery((Place(resource="namespaces"),), wire.Namespace, mesh_of)
+        self.workloads = [
+            ListQuery((Place(resource=resource, group="apps"),), wire.Workload, workload_row)
+            for resource in ("deployments", "statefulsets")
+        ]
+        self.guests = ListQuery(
+            (Place(resource="virtualmachineinstances", group="kubevirt.io"),), wire.Guest, guest_row
+        )
+        self.pod_count = ObjectQuery(Place(resource="pods", limit=1), wire.Count)
+        self.slice_count = ObjectQuery(Place(resource="endpointslices", group="discovery.k8s.io", limit=1), wire.Count)
+        self.all_pods: ListQuery[wire.BriefPod, Row] | None = None
+        self.all_slices: ListQuery[wire.BriefSlice, int] | None = None
+        if scan_pods:
+            self.all_pods = ListQuery((Place(resource="pods"),), wire.BriefPod, pod_row)
+            self.all_slices = ListQuery(
+                (Place(resource="endpointslices", group="discovery.k8s.io"),), wire.BriefSlice, _backends
+            )
         self.service = ObjectQuery(Place(resource="services", namespace="default", name="kubernetes"), wire.Service)
         self.slices = self._list(
             Place(
@@ -149,7 +196,7 @@ class Requests:
         self.kube_proxy_maps: list[ObjectQuery[wire.ConfigMap]] = []
         self.static_proxies: list[ListQuery[wire.Pod, wire.Pod]] = []
         self.calico_config: ObjectQuery[wire.ConfigMap] | None = None
-        self.calico_pods: ListQuery[wire.CalicoPod, tuple[str, datetime | None]] | None = None
+        self.calico_pods: ListQuery[wire.CalicoPod, CalicoPod] | None = None
         self.asked: list[AnyQuery] = []
 
     @staticmethod
@@ -180,13 +227,15 @@ class Requests:
         self.queries.start(self.rules)
         # The nodes take longest, so they go first.
         self._start(
-            self.groups, self.nodes, self.daemon_sets, self.deployments, self.slices, self.service, self.kubeadm,
-            self.service_cidrs,
+            self.groups, self.nodes, self.daemon_sets, self.operators, self.slices, self.service, self.kubeadm,
+            self.service_cidrs, *self.workloads, self.services, self.namespaces, self.network_policies, self.pod_count,
+            self.slice_count, *(query for query in (self.all_pods, self.all_slices) if query is not None),
         )  # fmt: skip
         self.queries.wait(self.rules, self.groups, at_most=_PATIENCE)
         self._start_served(
             self.felix, self.installations, self.pools, self.information, self.bgp, self.peers, self.infrastructure,
-            self.openshift_network,
+            self.openshift_network, self.tigera_statuses, self.controllers, self.host_endpoints, *self.calico_policies,
+            self.guests,
         )  # fmt: skip
         lacking = self.missing_rights()
         if isinstance(lacking, Known) and lacking.value:
@@ -194,7 +243,7 @@ class Requests:
                 f"this account may not {', '.join(lacking.value)}; what depends on it will be unknown. "
                 "`ebpfcheck rbac` prints the role that is needed."
             )
-        self.queries.wait(self.deployments, at_most=_PATIENCE)
+        self.queries.wait(self.operators, at_most=_PATIENCE)
         operator = self.operator()
         self._ask_for_overrides(operator.metadata.namespace if operator else OPERATOR_NAMESPACE)
         self.queries.finish(self.daemon_sets)
@@ -206,7 +255,7 @@ class Requests:
         if node is not None:
             label = (node.metadata.labels or {}).get("k8s-app", node.metadata.name)
             place = Place(resource="pods", namespace=node.metadata.namespace, selector=f"k8s-app={label}")
-            self.calico_pods = ListQuery((place,), wire.CalicoPod, image_and_start)
+            self.calico_pods = ListQuery((place,), wire.CalicoPod, calico_pod)
             self._start(self.calico_pods)
             if any(variable.value_from is not None for variable in kept_variables(node)):
                 self.calico_config = _config_map(node.metadata.namespace, "calico-config")
@@ -264,9 +313,9 @@ class Requests:
             return None
         return best_of(found, _KUBE_PROXIES, (KUBE_SYSTEM,)) or next(iter(alike), None)
 
-    def operator(self) -> wire.Deployment | None:
+    def operator(self) -> wire.Workload | None:
         """Return the Deployment of Tigera's operator."""
-        return next(iter(self.deployments.listing.items), None)
+        return next(iter(self.operators.listing.items), None)
 
     def missing_rights(self) -> Fact[tuple[str, ...]]:
         """Return which of the rights that this takes the account lacks."""

@@ -6,16 +6,18 @@ from typing import TypeVar
 
 import msgspec
 
-from ebpfcheck.knowledge.types import (
-    CalicoTables,
-    KernelTables,
-    Knowledge,
-    KubeProxyTables,
-    NetworkTables,
-    NodeTables,
-    PlatformTables,
-    Releases,
-)
+from ebpfcheck.knowledge.add_on_tables import AddOnTables
+from ebpfcheck.knowledge.calico_tables import CalicoTables
+from ebpfcheck.knowledge.feature_tables import FeatureTables
+from ebpfcheck.knowledge.health_tables import HealthTables
+from ebpfcheck.knowledge.kernel_tables import KernelTables
+from ebpfcheck.knowledge.known_bug_tables import KnownBugTables
+from ebpfcheck.knowledge.kube_proxy_tables import KubeProxyTables
+from ebpfcheck.knowledge.network_tables import NetworkTables
+from ebpfcheck.knowledge.node_tables import NodeTables
+from ebpfcheck.knowledge.platform_tables import PlatformTables
+from ebpfcheck.knowledge.service_tables import ServiceTables
+from ebpfcheck.knowledge.types import Knowledge, Releases
 
 T = TypeVar("T")
 
@@ -31,6 +33,11 @@ def load_knowledge() -> Knowledge:
         calico=_read("calico.toml", CalicoTables),
         kube_proxy=_read("kube_proxy.toml", KubeProxyTables),
         platforms=_read("platforms.toml", PlatformTables),
+        features=_read("features.toml", FeatureTables),
+        services=_read("services.toml", ServiceTables),
+        add_ons=_read("add_ons.toml", AddOnTables),
+        health=_read("health.toml", HealthTables),
+        known_bugs=_read("known_bugs.toml", KnownBugTables),
     )
 
 

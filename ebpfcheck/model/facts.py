@@ -174,14 +174,41 @@ class KubeChains(msgspec.Struct, frozen=True, kw_only=True):
 class FelixSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What FelixConfiguration sets of what concerns the checks, by the API's field names; None where it is not set."""
 
-    bpf_enabled: bool | None = None
+    aws_src_dst_check: str | None = None
+    bpf_attach_type: str | None = None
+    bpf_connect_time_load_balancing: str | None = None
+    bpf_connect_time_load_balancing_enabled: bool | None = None
     bpf_data_iface_pattern: str | None = None
-    bpf_l3_iface_pattern: str | None = None
-    bpf_kube_proxy_iptables_cleanup_enabled: bool | None = None
+    bpf_dsr_optout_cidrs: tuple[str, ...] | None = None
+    bpf_enabled: bool | None = None
+    bpf_exclude_cidrs_from_nat: tuple[str, ...] | None = None
+    bpf_external_service_mode: str | None = None
+    bpf_host_conntrack_bypass: bool | None = None
+    bpf_host_networked_nat_without_ctlb: str | None = None
     bpf_kube_proxy_healthz_port: int | None = None
+    bpf_kube_proxy_iptables_cleanup_enabled: bool | None = None
+    bpf_l3_iface_pattern: str | None = None
+    bpf_log_level: str | None = None
+    bpf_map_size_conntrack: int | None = None
+    bpf_map_size_if_state: int | None = None
+    bpf_map_size_nat_backend: int | None = None
+    bpf_map_size_nat_frontend: int | None = None
+    bpf_map_size_route: int | None = None
+    bpf_redirect_to_peer: str | None = None
+    cgroup_v2_path: str | None = None
+    feature_detect_override: str | None = None
+    feature_gates: str | None = None
+    floating_ips: str | None = None
+    iptables_mark_mask: int | None = None
+    ipv6_support: bool | None = None
     mtu_iface_pattern: str | None = None
+    nftables_mark_mask: int | None = None
+    nftables_mode: str | None = None
     vxlan_mtu: int | None = None
     vxlan_port: int | None = None
+    wireguard_enabled: bool | None = None
+    wireguard_enabled_v6: bool | None = None
+    wireguard_listening_port: int | None = None
 
 
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +243,8 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """The runtime and its version, such as containerd://1.7.22."""
     provider: Fact[str] = NOT_COLLECTED
     """The scheme of the node's providerID, such as aws."""
+    max_pods: Fact[int] = NOT_COLLECTED
+    """How many pods kubelet takes."""
     platform_marks: Fact[tuple[str, ...]] = NOT_COLLECTED
     """Labels and annotations that platforms put on nodes: the keys, and KEY=VALUE where the value tells something."""
     container: Fact[str] = NOT_COLLECTED
@@ -305,7 +334,7 @@ Install = Literal["operator", "manifest", "none", "unknown"]
 API_FACTS = frozenset(
     {
         "kernel_release", "arch", "operating_system", "os_image", "kubelet_version", "container_runtime", "provider",
-        "platform_marks", "felix",
+        "max_pods", "platform_marks", "felix",
     }
 )  # fmt: skip
 """The facts of a node that the API gives; all others take a look at the node itself."""

@@ -30,15 +30,16 @@ def render(report: Report, options: RenderOptions) -> str:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
     for node in report.coverage.unseen:
         page.paragraph(f"Not seen: {node.name}: {node.detail} ({node.reason})", "magenta")
-    folded: dict[str, list[Finding]] = {}
+    folded: dict[tuple[str, str], list[Finding]] = {}
     for status in _WORST_FIRST:
-        for finding in (finding for finding in report.findings if finding.status is status):
+        of_status = [finding for finding in report.findings if finding.status is status]
+        for finding in sorted(of_status, key=lambda one: not one.note):
             quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
             if options.verbosity < 0:
                 if not quiet:
                     page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
             elif quiet and options.verbosity == 0:
-                folded.setdefault(_fold(finding), []).append(finding)
+                folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             else:
                 _finding(page, finding, report.coverage.nodes_total, with_evidence=options.verbosity > 0)
     _folded(page, folded)
@@ -172,18 +173,18 @@ def _cannot_matter(finding: Finding) -> bool:
 
 
 def _fold(finding: Finding) -> str:
-    """Return what findings that are told of in one line have in common."""
+    """Return what findings that are told of in one line have in common; ends with a colon where their ids follow."""
     if finding.needs_survey and not _cannot_matter(finding):
-        return " that only a look at the nodes tells (`ebpfcheck node` on one of each kind)"
-    return " (which cannot matter)" if finding.status is Status.UNKNOWN else finding.status.value
+        return " that only a look at the nodes tells (`ebpfcheck node` on one of each kind), shown by -v:"
+    if finding.status is Status.UNKNOWN:
+        return " (which cannot matter), shown by -v:"
+    # What holds is not named, as there is much of it.
+    return " worth reading, shown by -v:" if finding.note else ", shown by -v"
 
 
-def _folded(page: Page, folded: dict[str, list[Finding]]) -> None:
+def _folded(page: Page, folded: dict[tuple[str, str], list[Finding]]) -> None:
     if folded:
         page.line()
-    for what, findings in folded.items():
-        status = findings[0].status
-        notes = sum(finding.note for finding in findings)
-        extra = f" ({notes} with a note)" if notes else what if status is Status.UNKNOWN else ""
-        ids = ", ".join(dict.fromkeys(finding.id for finding in findings))
-        page.labelled(STATUS_WORDS[status], f"{len(findings)}{extra}, shown by -v: {ids}", STATUS_COLORS[status])
+    for (_, what), findings in folded.items():
+        ids = ", ".join(dict.fromkeys(finding.id for finding in findings)) if what.endswith(":") else ""
+        page.labelled(*_label(findings[0], f"{len(findings)}{what} {ids}".rstrip()))

@@ -81,6 +81,10 @@ def calico_objects(api: str = "crd.projectcalico.org/v1") -> list[Object]:
         item("IPPool", "default-ipv4-ippool", api=api, spec=pool),
         item("BGPConfiguration", "default", api=api, spec={"nodeToNodeMeshEnabled": False}),
         item("BGPPeer", "rack-1", api=api, spec={"peerIP": "10.20.0.1", "asNumber": 64512}),
+        item("GlobalNetworkPolicy", "default.base", api=api, spec={"ingress": [{"action": "Allow"}]}),
+        item("NetworkPolicy", "default.web", "shop", api=api, spec={"ingress": [{"action": "Allow"}]}),
+        item("HostEndpoint", "worker-00001", api=api, spec={"node": "worker-00001", "interfaceName": "ens3"}),
+        item("KubeControllersConfiguration", "default", api=api, spec={"controllers": {"node": {}}}),
     ]
 
 
@@ -136,6 +140,10 @@ def operator(provider: str = "") -> list[Object]:
         item(
             "Installation", "default", api="operator.tigera.io/v1", spec=spec, status={"calicoVersion": "v3.31.2"}
         ),
+        item(
+            "TigeraStatus", "calico", api="operator.tigera.io/v1",
+            status={"conditions": [{"type": "Available", "status": "True"}, {"type": "Degraded", "status": "False"}]},
+        ),
     ]  # fmt: skip
 
 
@@ -157,10 +165,18 @@ def kubeadm() -> Object:
     return item("ConfigMap", "kubeadm-config", "kube-system", data=data)
 
 
+def guest() -> Object:
+    """A virtual machine of KubeVirt, bridged to the pod network."""
+    interfaces = [{"name": "default", "bridge": {}}]
+    spec = {"domain": {"devices": {"interfaces": interfaces}}, "networks": [{"name": "default", "pod": {}}]}
+    return item("VirtualMachineInstance", "vm-1", "shop", api="kubevirt.io/v1", spec=spec)
+
+
 def by_operator(count: int = 3) -> list[Object]:
     """A kubeadm cluster with Calico by the operator."""
     return [
         *nodes(count), *base(), *operator(), *calico(), *calico_objects(), *kube_proxy(), override(), kubeadm(),
+        guest(),
     ]  # fmt: skip
 
 

@@ -243,9 +243,13 @@ def never_better(whole: dict[tuple[str, str], str], less: dict[tuple[str, str], 
             assert after != "fail", (address, before, after)
 
 
-READING = {rule.resource: rule for rule in RULES if rule.verb != "create"}
+READING = {str(rule).partition(" (")[0]: rule for rule in RULES if rule.verb != "create"}
 # What the story of a manifest asks for and the other does not, or otherwise.
-BY_MANIFEST = ("nodes", "pods", "configmaps", "endpoints", "daemonsets", "felixconfigurations")
+BY_MANIFEST = tuple(
+    name
+    for name, rule in READING.items()
+    if rule.resource in ("nodes", "pods", "configmaps", "endpoints", "daemonsets", "felixconfigurations")
+)
 # Where it cannot be told which Calico release runs, another one would be judged for.
 PINNED = ("--calico-version", "v3.31.2", "--install")
 
@@ -276,7 +280,7 @@ def test_what_may_not_be_read_is_unknown_and_nothing_else_changes(
     assert outcome.code in (1, 3), outcome.stderr
     whole, less = lacking[f"{story} all"].by_address(), outcome.by_address()
     never_better(whole, less)
-    if resource != "nodes":
+    if resource != "list nodes":
         kernel = {address: status for address, status in less.items() if address[0] == "node.kernel.version"}
         assert len(kernel) == 3
         assert kernel == {address: whole[address] for address in kernel}
@@ -300,7 +304,9 @@ API_GROUPS = {
 def test_nothing_but_the_version_may_be_read(tmp_path: Path) -> None:
     outcome = look_at(troubled(), tmp_path, rules=[])
     assert outcome.code == 3
-    assert outcome.stderr.startswith("ebpfcheck: this account may not list nodes, list pods, get services (kubernetes)")
+    assert outcome.stderr.startswith(
+        "ebpfcheck: this account may not list nodes, list pods, list namespaces, list services"
+    )
     assert "ebpfcheck rbac" in outcome.stderr
     assert {one["status"] for one in outcome.report["findings"]} <= {"unknown", "not_applicable"}
     assert "not allowed to list nodes" in outcome.words()
@@ -390,12 +396,92 @@ def test_kube_proxy_is_found_by_what_it_runs(tmp_path: Path) -> None:
     _, found = saved(with_proxy(other, second), tmp_path)
     assert (found["kube_proxy"]["state"], found["kube_proxy"]["reason"]) == ("unknown", "unsupported")
     assert "several DaemonSets" in found["kube_proxy"]["detail"]
+    # That the one of the usual name is off does not tell that the other is.
+    off = json.loads(json.dumps(proxy_set("kube-proxy")))
+    off["status"] = {"desiredNumberScheduled": 0, "observedGeneration": 1}
+    _, found = saved(with_proxy(off, other), tmp_path)
+    assert (found["kube_proxy"]["state"], found["kube_proxy"]["reason"]) == ("unknown", "unsupported")
     for alone in (windows, pod):
         _, found = saved(with_proxy(alone), tmp_path)
         assert found["kube_proxy"]["state"] == "absent"
     pod["metadata"]["ownerReferences"] = BY_KUBELET
     _, found = saved(with_proxy(pod), tmp_path)
     assert found["kube_proxy"]["value"]["runs_as"] == "static pods"
+
+
+def with_pods(count: int = 700) -> list[Object]:
+    """The operator's cluster with pods that no workload's template tells of, and EndpointSlices of two sizes."""
+    bare = [item("Pod", f"batch-{n}", "jobs", spec={"containers": [{"name": "main"}]}) for n in range(count)]
+    ports = [{"containerPort": 38412, "hostPort": 38412, "protocol": "SCTP"}]
+    telling = item("Pod", "gateway", "telecom", spec={"containers": [{"name": "main", "ports": ports}]})
+    endpoints = [{"addresses": [f"10.244.0.{n}"]} for n in range(1, 4)]
+    of_service = item(
+        "EndpointSlice", "web-x7", "shop", api="discovery.k8s.io/v1", labels={"kubernetes.io/service-name": "web"},
+        ports=[{"name": "http", "port": 80}, {"name": "https", "port": 443}], endpoints=endpoints,
+    )  # fmt: skip
+    return [*by_operator(), *bare, telling, of_service]
+
+
+def test_pods_of_the_whole_cluster_are_read_only_when_asked_for(tmp_path: Path) -> None:
+    outcome, found = saved(with_pods(), tmp_path)
+    of_pods = [one.path for one in outcome.api.requests if re.match(r"/api/v1/pods\b", one.path)]
+    assert of_pods == ["/api/v1/pods?limit=1"]
+    # Those of calico-node are there too, and the slice of default/kubernetes.
+    assert (found["pod_count"]["value"], found["slice_count"]["value"]) == (704, 2)
+    for name in ("pods", "backends"):
+        assert (found[name]["state"], found[name]["reason"]) == ("unknown", "not_collected")
+        assert "--scan-pods" in found[name]["detail"]
+    assert found["workloads"]["value"]["sctp"]["count"] == 0
+
+
+def test_a_scan_of_pods_tells_what_templates_do_not(tmp_path: Path) -> None:
+    outcome, found = saved(with_pods(), tmp_path, "--scan-pods")
+    assert outcome.code in (1, 3)
+    pods = found["pods"]["value"]
+    assert pods["count"] == 704
+    assert pods["sctp"] == pods["host_ports"] == {"count": 1, "examples": ["telecom/gateway"]}
+    assert found["backends"]["value"] == 1 + 3 * 2
+    lists = [one.path for one in outcome.api.requests if one.path.startswith("/api/v1/pods?limit=500")]
+    assert len(lists) == 2
+
+
+def test_a_list_whose_length_the_server_does_not_say_is_not_one_long(tmp_path: Path) -> None:
+    page = {"kind": "PodList", "apiVersion": "v1", "metadata": {"continue": "abc"}, "items": [{"metadata": {}}]}
+    fault = Fault(r"/api/v1/pods\?limit=1$", status=200, text=json.dumps(page), times=ALWAYS)
+    _, found = saved(with_pods(3), tmp_path, faults=[fault])
+    assert (found["pod_count"]["state"], found["pod_count"]["reason"]) == ("unknown", "unparsable")
+
+
+def test_policies_of_which_one_kind_is_unseen_are_not_known(tmp_path: Path) -> None:
+    policies = [
+        item("GlobalNetworkPolicy", "default.a", api="crd.projectcalico.org/v1", spec={"doNotTrack": True}),
+        item(
+            "NetworkPolicy", "default.b", "shop", api="crd.projectcalico.org/v1", spec={"egress": [{"action": "Log"}]}
+        ),
+    ]
+    story = [one for one in by_operator() if not one["kind"].endswith("NetworkPolicy")] + policies
+    _, found = saved(story, tmp_path)
+    known = found["calico_policies"]["value"]
+    assert known["count"] == 2
+    assert known["log"] == {"count": 1, "examples": ["shop/default.b"]}
+    assert known["do_not_track"] == {"count": 1, "examples": ["default.a"]}
+    _, found = saved(story, tmp_path, forbid=[("list", "crd.projectcalico.org/networkpolicies")])
+    assert (found["calico_policies"]["state"], found["calico_policies"]["reason"]) == ("unknown", "forbidden")
+
+
+def test_typha_is_that_beside_calico_node(tmp_path: Path) -> None:
+    def typha(namespace: str, available: int) -> Object:
+        container = {"name": "calico-typha", "image": "quay.io/calico/typha:v3.31.2"}
+        return item(
+            "Deployment", "calico-typha", namespace, api="apps/v1",
+            spec={"replicas": 2, "template": {"spec": {"containers": [container]}}},
+            status={"availableReplicas": available},
+        )  # fmt: skip
+
+    _, found = saved([*by_operator(), typha("a-left-over", 0), typha("calico-system", 2)], tmp_path)
+    value = found["typha"]["value"]
+    assert (value["namespace"], value["desired"], value["available"]) == ("calico-system", 2, 2)
+    assert found["kube_controllers"]["state"] == "absent"
 
 
 def test_an_empty_list_of_api_servers_tells_nothing(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import (
     CalicoNode,
     CalicoPods,
+    Deployment,
     EndpointOverride,
     Installation,
     IpPool,
     Kubeadm,
     KubeProxy,
     KubeProxyConfig,
-    Operator,
     ServiceAddress,
 )
 from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, NodeKind, Reason, Unknown
@@ -63,7 +63,7 @@ def calico_node(host: str | None = None, **changes: Any) -> Fact[Any]:
 
 
 def manifest_node(**changes: Any) -> Fact[Any]:
-    return calico_node(**{"namespace": "kube-system", "env_from": (NAME,), **changes})
+    return calico_node(**{"namespace": "kube-system", "env_from": (f"configmap/{NAME}",), **changes})
 
 
 def installation(bootstrap: str | None = None, dataplane: str | None = "BPF", provider: str | None = None) -> Fact[Any]:
@@ -84,11 +84,13 @@ KEPT_OFF = known(
 SEEN: dict[str, Any] = {
     "endpoint_overrides": known((config_map(),)),
     "calico_node": calico_node(VIP),
-    "operator": known(Operator(namespace="tigera-operator", name="tigera-operator", image="")),
+    "operator": known(Deployment(namespace="tigera-operator", name="tigera-operator", image="")),
     "installation": installation(),
     "kubernetes_service": known(ServiceAddress(cluster_ips=("10.96.0.1",), port=443)),
     "api_endpoints": known(("192.168.0.10:6443",)),
     "ip_pools": known((IpPool(name="v4", cidr="10.244.0.0/16"),)),
+    "kube_proxy": KEPT_OFF,
+    "node_count": known(3),
 }
 HA = known(("192.168.0.10:6443", "192.168.0.11:6443"))
 BY_MANIFEST: dict[str, Any] = {
@@ -239,7 +241,7 @@ def test_a_config_map_that_nobody_reads(found: EndpointOverride, cause: str) -> 
 
 
 def test_the_namespace_is_the_operators_own_and_calico_nodes() -> None:
-    operator = known(Operator(namespace="ops", name="op", image=""))
+    operator = known(Deployment(namespace="ops", name="op", image=""))
     assert judged(PRESENT, operator=operator, calico_node=calico_node()).status is Status.FAIL
     there = known((config_map(namespace="ops"),))
     assert judged(PRESENT, operator=operator, endpoint_overrides=there).status is Status.PASS
@@ -265,11 +267,25 @@ def test_where_kube_proxy_stays_the_cluster_ip_goes_on(
 ) -> None:
     facts = {**facts, "calico_node": calico_node()}
     assert judged(PRESENT, told(settings), kube_proxy=RUNS, **facts).status is status
-    # Where it is gone, or not known to run, and where some nodes' rules are removed, the ClusterIP goes too.
-    for proxy in (KEPT_OFF, ABSENT, FORBIDDEN):
+    # Where it is gone, and where some nodes' rules are removed, the ClusterIP goes too.
+    for proxy in (KEPT_OFF, ABSENT):
         assert judged(PRESENT, told(settings), kube_proxy=proxy, **facts).status is Status.FAIL
-    for other in (told(CLEANS), NodeKind(felix=FORBIDDEN, platform_marks=known(()))):
-        assert judged(PRESENT, told(settings), other, kube_proxy=RUNS, **facts).status is Status.FAIL
+    assert judged(PRESENT, told(settings), told(CLEANS), kube_proxy=RUNS, **facts).status is Status.FAIL
+
+
+@pytest.mark.parametrize("found", [ABSENT, known((config_map(None, None),))])
+def test_whether_kube_proxy_stays_that_could_not_be_told_makes_no_failure(found: Fact[Any]) -> None:
+    facts: dict[str, Any] = {"endpoint_overrides": found, "calico_node": calico_node()}
+    unseen = NodeKind(felix=FORBIDDEN, platform_marks=known(()))
+    for kinds, proxy in (((told(KEEPS),), FORBIDDEN), ((told(KEEPS), unseen), RUNS), ((), RUNS)):
+        finding = judged(PRESENT, *kinds, kube_proxy=proxy, **facts)
+        assert finding.status is Status.UNKNOWN
+        assert "kube-proxy is to stay" in finding.message
+    # Where some nodes' rules are removed for sure, nothing hangs on the others.
+    assert judged(PRESENT, told(CLEANS), unseen, kube_proxy=RUNS, **facts).status is Status.FAIL
+    # On which platform it is decides too, where nothing of it was seen.
+    assert judged(PRESENT, kube_proxy=ABSENT, node_count=FORBIDDEN, **facts).status is Status.UNKNOWN
+    assert judged(PRESENT, kube_proxy=KEPT_OFF, node_count=FORBIDDEN, **facts).status is Status.FAIL
 
 
 def test_where_the_platform_keeps_kube_proxy_no_setting_is_needed() -> None:
@@ -337,7 +353,11 @@ def test_what_the_operator_has_handed_on(node: Fact[Any], status: Status, words:
     [
         ({}, Status.PASS, "is given"),
         ({"calico_node": manifest_node(env_from=())}, Status.FAIL, "does not take its variables from it"),
-        ({"calico_node": manifest_node(env_from=("other",))}, Status.FAIL, "does not take its variables from it"),
+        (
+            {"calico_node": manifest_node(env_from=("configmap/other", f"secret/{NAME}"))},
+            Status.FAIL,
+            "does not take its variables from it",
+        ),
         ({"calico_node": manifest_node(env_from=(), service_host="")}, Status.FAIL, "does not take"),
         (
             {"calico_node": manifest_node(service_host="10.0.0.9")},
@@ -368,7 +388,7 @@ def test_a_config_map_of_nobody_knows_when() -> None:
 
 @pytest.mark.parametrize(
     ("operator", "name"),
-    [(known(Operator(namespace="tigera-operator", name="op", image="")), "op"), (ABSENT, "tigera-operator")],
+    [(known(Deployment(namespace="tigera-operator", name="op", image="")), "op"), (ABSENT, "tigera-operator")],
 )
 def test_the_operator_that_is_to_be_restarted(operator: Fact[Any], name: str) -> None:
     finding = judged(PRESENT, calico_node=calico_node(), operator=operator)
@@ -397,7 +417,7 @@ def test_pods_of_the_operator_are_not_judged_by_their_age() -> None:
     ],
 )
 def test_the_command_that_gives_calico_the_address(facts: dict[str, Any], literals: tuple[str, str]) -> None:
-    operator = known(Operator(namespace="ops; rm -rf /", name="op", image=""))
+    operator = known(Deployment(namespace="ops; rm -rf /", name="op", image=""))
     finding = judged(PRESENT, endpoint_overrides=ABSENT, calico_node=calico_node(), operator=operator, **facts)
     assert shlex.split(commands(finding)[-1]) == [
         "kubectl", "create", "configmap", NAME, "-n", "ops; rm -rf /",
@@ -517,7 +537,7 @@ def test_what_calico_is_given(host: str, port: str, status: Status, note: bool) 
         ({"install": "unknown", "endpoint_overrides": ABSENT, "calico_node": ABSENT}, Status.NOT_APPLICABLE),
         ({"installation": installation("Enabled")}, Status.NOT_APPLICABLE),
         ({"installation": installation("Disabled")}, Status.PASS),
-        ({"installation": FORBIDDEN}, Status.PASS),
+        ({"installation": FORBIDDEN}, Status.UNKNOWN),
         # A name and an API server's own address need nothing else to be seen.
         ({**given_host("192.168.0.10"), "kubernetes_service": FORBIDDEN, "ip_pools": FORBIDDEN}, Status.PASS),
         ({"kubernetes_service": FORBIDDEN}, Status.UNKNOWN),
@@ -766,7 +786,7 @@ def test_a_name_that_all_nodes_of_the_platform_know() -> None:
 @pytest.mark.parametrize("install", ["operator", "manifest"])
 def test_hostile_text_is_shown_safely_and_in_short(check: Check, install: Install) -> None:
     bad = "\x1b[2J\u202e'; rm -rf / #" + "x" * 3000
-    operator = known(Operator(namespace=bad, name=bad, image=bad))
+    operator = known(Deployment(namespace=bad, name=bad, image=bad))
     node = calico_node(bad, namespace=bad, name=bad, env_from=(bad,))
     for there in (
         config_map(bad, bad, namespace=bad, pod_host=bad, pod_port=bad),

@@ -6,7 +6,7 @@ import pytest
 
 from ebpfcheck.checks import bootstrap
 from ebpfcheck.knowledge.load import load_knowledge
-from ebpfcheck.model.cluster import EndpointOverride, Installation, Operator, ServiceAddress
+from ebpfcheck.model.cluster import Deployment, EndpointOverride, Installation, ServiceAddress
 from ebpfcheck.model.facts import Absent, Fact, Install, Reason, Unknown
 from ebpfcheck.model.report import Finding, Severity, Status
 from tests.builders import judged_cluster, known
@@ -16,7 +16,7 @@ FORBIDDEN = Unknown(reason=Reason.FORBIDDEN, detail="not for you")
 
 # Calico by the operator, which is told to find the API server by itself.
 SEEN: dict[str, Any] = {
-    "operator": known(Operator(namespace="tigera-operator", name="tigera-operator", image="")),
+    "operator": known(Deployment(namespace="tigera-operator", name="tigera-operator", image="")),
     "kubernetes_service": known(ServiceAddress(cluster_ips=("10.96.0.1",), port=443)),
     "api_endpoints": known(("192.168.0.10:6443",)),
 }
@@ -166,7 +166,7 @@ def test_all_that_is_needed_is_said_once() -> None:
 def test_hostile_text_is_shown_safely() -> None:
     bad = "\x1b[2J\u202e'; rm -rf / #" + "x" * 3000
     asked = known(Installation(bpf_network_bootstrap="Enabled", linux_dataplane=bad, kubernetes_provider=bad))
-    operator = known(Operator(namespace=bad, name=bad, image=bad))
+    operator = known(Deployment(namespace=bad, name=bad, image=bad))
     there = known((config_map(namespace=bad),))
     whole = known(Installation(bpf_network_bootstrap="Enabled", linux_dataplane="BPF", kubernetes_provider=bad))
     for one in (asked, whole):

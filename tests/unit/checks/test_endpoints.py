@@ -22,13 +22,13 @@ from ebpfcheck.model.check import Given
 from ebpfcheck.model.cluster import (
     CalicoNode,
     ClusterFacts,
+    Deployment,
     EndpointOverride,
     IpPool,
     Kubeadm,
     KubeProxy,
     KubeProxyConfig,
     OpenShift,
-    Operator,
     ServiceAddress,
 )
 from ebpfcheck.model.facts import Absent, Fact, Install, NodeKind, Reason, Unknown
@@ -630,7 +630,7 @@ def test_hostile_text_is_shown_safely() -> None:
     ("install", "facts", "namespace"),
     [
         ("operator", {}, "tigera-operator"),
-        ("operator", {"operator": known(Operator(namespace="calico-ops", name="op", image=""))}, "calico-ops"),
+        ("operator", {"operator": known(Deployment(namespace="calico-ops", name="op", image=""))}, "calico-ops"),
         ("operator", {"operator": FORBIDDEN}, "tigera-operator"),
         ("manifest", {}, "kube-system"),
         ("manifest", {"calico_node": known(CalicoNode(namespace="calico", name="n", image=""))}, "calico"),

@@ -183,7 +183,7 @@ def test_a_difference_that_may_be_nobodys_business(install: Fact[Any], reason: R
 
 def overridden(*env: tuple[str, str | None], **more: Any) -> Finding:
     version, install = more.pop("version", "v3.32.1"), more.pop("install", "manifest")
-    env_from = more.pop("env_from", ("kubernetes-services-endpoint",))
+    env_from = more.pop("env_from", ("configmap/kubernetes-services-endpoint",))
     name = more.pop("name", "calico-node")
     found = CalicoNode(namespace="kube-system", name=name, image="calico/node:v3.32.1", env=env, env_from=env_from)
     kinds = more.pop("kinds", ())
@@ -285,11 +285,37 @@ def test_what_is_set_outranks_what_could_not_be_followed() -> None:
 
 
 def test_config_maps_that_were_not_read() -> None:
-    finding = overridden(*STOCK, env_from=("kubernetes-services-endpoint", "fel ix"))
+    finding = overridden(
+        *STOCK, env_from=("configmap/kubernetes-services-endpoint", "configmap/fel ix", "secret/felix")
+    )
     assert finding.status is Status.UNKNOWN
     assert finding.remediation is not None
-    assert finding.remediation.commands == ("kubectl -n kube-system get configmap 'fel ix' -o yaml",)
-    assert overridden(("FELIX_BPFENABLED", "false"), env_from=("felix",)).status is Status.FAIL
+    assert finding.remediation.commands == (
+        "kubectl -n kube-system describe 'configmap/fel ix'",
+        "kubectl -n kube-system describe secret/felix",
+    )
+    assert overridden(("FELIX_BPFENABLED", "false"), env_from=("configmap/felix",)).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("variable", "there", "is_same"),
+    [
+        (("FELIX_IPTABLESMARKMASK", "0xffff0000"), FelixSettings(iptables_mark_mask=0xFFFF0000), True),
+        (("FELIX_IPTABLESMARKMASK", "4294901760"), FelixSettings(iptables_mark_mask=0xFFFF0000), True),
+        (("FELIX_IPTABLESMARKMASK", "0xff000000"), FelixSettings(iptables_mark_mask=0xFFFF0000), False),
+        (
+            ("FELIX_BPFEXCLUDECIDRSFROMNAT", "10.0.0.1/32, 10.0.0.2/32"),
+            FelixSettings(bpf_exclude_cidrs_from_nat=("10.0.0.1/32", "10.0.0.2/32")),
+            True,
+        ),
+        (("FELIX_BPFEXCLUDECIDRSFROMNAT", "10.0.0.1/32"), FelixSettings(bpf_exclude_cidrs_from_nat=()), False),
+        (("FELIX_BPFLOGLEVEL", "Debug"), FelixSettings(bpf_log_level="Debug"), True),
+        (("FELIX_BPFLOGLEVEL", "Debug"), FelixSettings(bpf_log_level="Off"), False),
+    ],
+)
+def test_variables_are_held_against_what_is_set(variable: tuple[str, str], there: FelixSettings, is_same: bool) -> None:
+    finding = overridden(variable, felix_default=known(FelixObject(settings=there)))
+    assert finding.status is (Status.PASS if is_same else Status.WARN), finding.message
 
 
 def test_many_variables_are_cut_short() -> None:

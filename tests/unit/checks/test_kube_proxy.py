@@ -31,7 +31,8 @@ from ebpfcheck.model.facts import (
     Unknown,
 )
 from ebpfcheck.model.report import Coverage, Finding, Severity, Status, Verdict
-from tests.builders import cluster_snapshot, judged_cluster, known, release
+from tests import builders
+from tests.builders import cluster_snapshot, known, release
 
 ABSENT = Absent(source=0)
 FORBIDDEN = Unknown(reason=Reason.FORBIDDEN, detail="not for you")
@@ -68,6 +69,11 @@ MICROK8S = ("microk8s.io/cluster",)
 ADDRESS = known(
     (EndpointOverride(namespace="tigera-operator", name="kubernetes-services-endpoint", host="a", port="1"),)
 )
+
+
+def judged_cluster(check: Check, *kinds: NodeKind, **facts: Any) -> Finding:
+    """Return the finding about a cluster whose list of nodes could be read."""
+    return builders.judged_cluster(check, *kinds, **{"node_count": known(9), **facts})
 
 
 def proxy(**changes: Any) -> Fact[Any]:
@@ -1097,7 +1103,7 @@ def test_the_patch_is_right_for_the_release(version: str, patch: dict[str, int])
     ("version", "settings", "provider", "status", "cause", "note"),
     [
         ("v3.31", OFF, "", Status.PASS, "felix-answers", False),
-        ("v3.30.4", ON, "aws", Status.PASS, "felix-answers", False),
+        ("v3.30.4", OFF, "aws", Status.PASS, "felix-answers", False),
         ("v3.30", OFF, "aws", Status.UNKNOWN, "patch", False),
         ("v3.30.3", OFF, "", Status.PASS, "not-served", True),
         ("v3.30.3", OFF, "aws", Status.WARN, "not-served-in-cloud", False),
@@ -1126,6 +1132,24 @@ def test_kube_proxy_goes(
     )
     assert (finding.status, finding.note) == (status, note), finding.message
     assert same_cause(HEALTHZ, finding, cause)
+
+
+def test_kube_proxy_that_runs_beside_ebpf_mode_has_its_port_too() -> None:
+    finding = judged_cluster(HEALTHZ, node(ON), kube_proxy=proxy(), kube_proxy_config=config())
+    assert finding.status is Status.WARN
+    assert same_cause(HEALTHZ, finding, "same")
+    # On its way out it is none of the two any more.
+    leaving = proxy(node_selector=(("non-calico", "true"),))
+    assert judged_cluster(HEALTHZ, node(ON), kube_proxy=leaving, kube_proxy_config=config()).status is Status.PASS
+
+
+@pytest.mark.parametrize("there", [proxy(), proxy(desired=0)])
+def test_without_its_nodes_the_platform_may_look_after_it(there: Fact[Any]) -> None:
+    facts: dict[str, Any] = {"kube_proxy": there, "installation": ABSENT, "kube_proxy_config": config()}
+    hidden = Unknown(reason=Reason.FORBIDDEN, detail="not for you")
+    finding = judged_cluster(MANAGED, node_count=hidden, **facts)
+    assert (finding.status, finding.reason) == (Status.UNKNOWN, Reason.FORBIDDEN)
+    assert judged_cluster(MANAGED, node(), **facts).status is Status.PASS
 
 
 def test_the_cloud_and_the_hour_are_named() -> None:

@@ -1,3 +1,5 @@
+import json
+import shlex
 from typing import Any
 
 import pytest
@@ -6,8 +8,8 @@ from ebpfcheck.checks import platform
 from ebpfcheck.checks.platform import PLATFORM_NEEDS, Platform, platform_of
 from ebpfcheck.engine import gather
 from ebpfcheck.knowledge.load import load_knowledge
-from ebpfcheck.model.cluster import CalicoNode, ClusterFacts, Installation, Kubeadm, KubeProxy
-from ebpfcheck.model.facts import Absent, Fact, NodeKind, Reason, Unknown
+from ebpfcheck.model.cluster import CalicoNode, ClusterFacts, Installation, Kubeadm, KubeProxy, Marks
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Finding, Status
 from tests.builders import cluster_snapshot, judged_cluster, known, release
 
@@ -31,6 +33,13 @@ KOPS = ("kops.k8s.io/instancegroup", "aws", "v1.28.5", "Ubuntu 22.04.4 LTS")
 KUBEADM = ("kubeadm.alpha.kubernetes.io/cri-socket", "", "v1.30.0", "Debian GNU/Linux 12 (bookworm)")
 FARGATE = ("eks.amazonaws.com/compute-type=fargate", "aws", "v1.31.0-eks-a737599", "Amazon Linux 2")
 AUTO = ("eks.amazonaws.com/compute-type=auto", "aws", "v1.31.0-eks-a737599", "Bottlerocket (EKS Auto)")
+VIRTUAL = ("type=virtual-kubelet", "", "v1.31.0-vk-azure-aci-1.6.1", "")
+DOKS = ("doks.digitalocean.com/node-pool", "digitalocean", "v1.31.1", "Debian GNU/Linux 12 (bookworm)")
+LKE = ("lke.linode.com/pool-id", "linode", "v1.31.0", "Debian GNU/Linux 11 (bullseye)")
+OKE = ("oci.oraclecloud.com/node.info.managed", "ocid1", "v1.30.1", "Oracle Linux Server 8.9")
+IKS = ("ibm-cloud.kubernetes.io/worker-id", "ibm", "v1.29.6+IKS", "Ubuntu 20.04.6 LTS")
+TKG = ("run.tanzu.vmware.com/tkr", "vsphere", "v1.26.5+vmware.2", "Ubuntu 20.04.6 LTS")
+KIND = ("", "kind", "v1.30.0", "Debian GNU/Linux 12 (bookworm)")
 PLAIN = ("", "", "v1.30.0", "Debian GNU/Linux 12 (bookworm)")
 
 
@@ -44,6 +53,7 @@ def node(
         "kubelet_version": known(kubelet),
         "os_image": known(system),
         "kernel_release": known(kernel),
+        "felix": known(FelixSettings()),
     }
     return NodeKind(**{**facts, **changes})
 
@@ -53,15 +63,22 @@ def recognised(*kinds: NodeKind, **facts: Fact[Any]) -> Platform | None:
     return platform_of(gather(snapshot, PLATFORM_NEEDS, release("v3.32.1"), "unknown"))
 
 
-def judged(*kinds: NodeKind, version: str = "v3.32.1", counts: tuple[int, ...] = (), **facts: Fact[Any]) -> Finding:
+def judged(
+    *kinds: NodeKind,
+    version: str = "v3.32.1",
+    counts: tuple[int, ...] = (),
+    install: Install = "unknown",
+    **facts: Fact[Any],
+) -> Finding:
     total = sum(counts or (1,) * len(kinds))
     seen: dict[str, Any] = {
         "other_networks": known(()),
         "calico_node": CALICO,
         "kube_proxy": PROXY,
+        "installation": ABSENT,
         "node_count": known(total),
     }
-    return judged_cluster(CHECK, *kinds, version=version, counts=counts, **{**seen, **facts})
+    return judged_cluster(CHECK, *kinds, version=version, counts=counts, install=install, **{**seen, **facts})
 
 
 @pytest.mark.parametrize(
@@ -224,12 +241,14 @@ def test_evidence_is_told_once_and_made_safe() -> None:
         (AKS, "v3.16", Status.WARN, False),
         (AKS, "v3.33", Status.WARN, False),
         (EKS, "v3.16", Status.PASS, False),
-        (OPENSHIFT, "v3.32.1", Status.PASS, False),
+        (OPENSHIFT, "v3.29.7", Status.PASS, False),
+        (OPENSHIFT, "v3.30", Status.PASS, True),
+        (OPENSHIFT, "v3.32.1", Status.PASS, True),
         (TALOS, "v3.30.3", Status.WARN, False),
         (TALOS, "v3.30", Status.UNKNOWN, False),
-        (TALOS, "v3.30.4", Status.PASS, True),
+        (TALOS, "v3.30.4", Status.WARN, False),
         (TALOS, "v3.29", Status.WARN, False),
-        (RKE2, "v3.32.1", Status.PASS, False),
+        (RKE2, "v3.32.1", Status.PASS, True),
         (K3S, "v3.32.1", Status.PASS, True),
         (RKE1, "v3.32.1", Status.WARN, False),
         (MKE, "v3.23", Status.WARN, False),
@@ -238,6 +257,12 @@ def test_evidence_is_told_once_and_made_safe() -> None:
         (MKE, "v3.25.0", Status.WARN, False),
         (MKE, "v3.27.5", Status.WARN, False),
         (MKE, "v3.28", Status.PASS, True),
+        (DOKS, "v3.32.1", Status.WARN, False),
+        (LKE, "v3.32.1", Status.PASS, True),
+        (OKE, "v3.32.1", Status.PASS, True),
+        (IKS, "v3.32.1", Status.PASS, True),
+        (TKG, "v3.32.1", Status.PASS, True),
+        (KIND, "v3.32.1", Status.PASS, True),
         (KOPS, "v3.32.1", Status.PASS, False),
         (KUBEADM, "v3.32.1", Status.PASS, False),
         (PLAIN, "v3.32.1", Status.PASS, True),
@@ -269,9 +294,138 @@ def test_rke1_hides_its_kube_proxy() -> None:
     assert judged(node(RKE1), kube_proxy=ABSENT).status is Status.WARN
 
 
+def test_what_a_rule_is_about_has_to_be_seen() -> None:
+    assert "GKE's own CNI plugin" in judged(node(GKE)).message
+    assert "Dataplane V2" in judged(node(GKE), other_networks=known(("kube-system/anetd",))).message
+    for networks in (FORBIDDEN, known(("anetd/other",)), known(("kube-system/cilium",))):
+        assert "Dataplane V2" not in judged(node(GKE), other_networks=networks).message
+
+
+def managed(*labels: tuple[str, str], cni: str | None = None) -> Fact[Any]:
+    return known(Installation(kubernetes_provider="AKS", cni_type=cni, marks=Marks(labels=labels)))
+
+
+RECONCILED = ("addonmanager.kubernetes.io/mode", "Reconcile")
+
+
+@pytest.mark.parametrize(
+    ("installation", "proxy", "status", "note", "words"),
+    [
+        (managed(RECONCILED, cni="AzureVNET"), PROXY, Status.WARN, False, "looks after Calico's Installation"),
+        (managed(RECONCILED, cni="AzureVNET"), ABSENT, Status.WARN, False, "looks after Calico's Installation"),
+        (managed(("addonmanager.kubernetes.io/mode", "EnsureExists")), PROXY, Status.WARN, False, "puts kube-proxy"),
+        (managed(("a", "b")), PROXY, Status.WARN, False, "so that it runs beside eBPF mode"),
+        (managed(cni="AzureVNET"), PROXY, Status.WARN, False, "so that it runs beside eBPF mode"),
+        (managed(cni="AzureVNET"), ABSENT, Status.PASS, False, "nothing of it stands in the way"),
+        (managed(cni="Calico"), PROXY, Status.WARN, False, "kubeProxyConfig, a preview"),
+        (managed(cni="Calico"), FORBIDDEN, Status.WARN, False, "kubeProxyConfig, a preview"),
+        (managed(cni="Calico"), ABSENT, Status.PASS, True, "still in testing on AKS"),
+        (FORBIDDEN, PROXY, Status.WARN, False, "so that it runs beside eBPF mode"),
+        (ABSENT, ABSENT, Status.PASS, False, "nothing of it stands in the way"),
+    ],
+)
+def test_the_sorts_of_aks(installation: Fact[Any], proxy: Fact[Any], status: Status, note: bool, words: str) -> None:
+    finding = judged(node(AKS), installation=installation, kube_proxy=proxy)
+    assert (finding.status, finding.note) == (status, note)
+    assert words in finding.message
+
+
+def felix(**settings: Any) -> Fact[Any]:
+    return known(FelixSettings(**settings))
+
+
+def told(**env: str | None) -> Fact[Any]:
+    return known(CalicoNode(namespace="kube-system", name="calico-node", image="", env=tuple(env.items())))
+
+
+RIGHT, OTHER = felix(cgroup_v2_path="/sys/fs/cgroup"), felix(cgroup_v2_path="/var/cgroup")
+
+
+@pytest.mark.parametrize(
+    ("install", "version", "settings", "calico", "status", "words"),
+    [
+        ("operator", "v3.30.4", (RIGHT,), CALICO, Status.PASS, "at /sys/fs/cgroup, as Talos needs"),
+        ("operator", "v3.30", (RIGHT,), CALICO, Status.PASS, "at /sys/fs/cgroup, as Talos needs"),
+        ("unknown", "v3.32.1", (RIGHT, RIGHT), FORBIDDEN, Status.PASS, "at /sys/fs/cgroup, as Talos needs"),
+        ("operator", "v3.32.1", (OTHER,), CALICO, Status.PASS, "at another path"),
+        ("operator", "v3.32.1", (RIGHT, OTHER), CALICO, Status.PASS, "at another path"),
+        ("operator", "v3.32.1", (felix(),), CALICO, Status.WARN, "not told of another path"),
+        ("operator", "v3.32.1", (felix(cgroup_v2_path=""),), CALICO, Status.WARN, "not told of another path"),
+        ("operator", "v3.32.1", (RIGHT, felix()), CALICO, Status.WARN, "not told of another path"),
+        ("operator", "v3.32.1", (ABSENT,), CALICO, Status.WARN, "not told of another path"),
+        ("operator", "v3.32.1", (FORBIDDEN,), CALICO, Status.PASS, "Talos needs cgroupV2Path"),
+        ("operator", "v3.32.1", (RIGHT, FORBIDDEN), CALICO, Status.PASS, "Talos needs cgroupV2Path"),
+        ("operator", "v3.32.1", (felix(),), FORBIDDEN, Status.PASS, "Talos needs cgroupV2Path"),
+        ("operator", "v3.30.3", (felix(),), CALICO, Status.WARN, "of this release has no cgroupV2Path"),
+        ("operator", "v3.30", (felix(),), CALICO, Status.UNKNOWN, "the patch of Calico v3.30 decides"),
+        # Felix does not read the setting, and with manifests nobody hands it on.
+        ("manifest", "v3.32.1", (RIGHT,), CALICO, Status.WARN, "not told of another path"),
+        (
+            "manifest", "v3.27.1", (felix(),), told(CALICO_CGROUP_PATH="/sys/fs/cgroup"), Status.PASS,
+            "at /sys/fs/cgroup, as Talos needs",
+        ),
+        (
+            "manifest", "v3.27.0", (felix(),), told(CALICO_CGROUP_PATH="/sys/fs/cgroup"), Status.WARN,
+            "of this release has no cgroupV2Path",
+        ),
+        ("manifest", "v3.31.0", (FORBIDDEN,), told(CALICO_CGROUP_PATH="/var/cgroup"), Status.PASS, "at another path"),
+        ("manifest", "v3.31.0", (felix(),), told(CALICO_CGROUP_PATH=None), Status.PASS, "Talos needs cgroupV2Path"),
+        ("manifest", "v3.31.0", (felix(),), told(CALICO_CGROUP_PATH=""), Status.WARN, "not told of another path"),
+        ("manifest", "v3.31.0", (felix(),), ABSENT, Status.PASS, "Talos needs cgroupV2Path"),
+    ],
+)  # fmt: skip
+def test_the_path_of_cgroup2_on_talos(
+    install: Install, version: str, settings: tuple[Fact[Any], ...], calico: Fact[Any], status: Status, words: str
+) -> None:
+    kinds = [node(TALOS, felix=one) for one in settings]
+    finding = judged(*kinds, version=version, install=install, calico_node=calico)
+    assert finding.status is status
+    assert words in finding.message
+    if "not told" in words:
+        assert finding.remediation is not None
+        assert finding.remediation.commands == (
+            """kubectl patch felixconfiguration default --type merge -p '{"spec":{"cgroupV2Path":"/sys/fs/cgroup"}}'""",
+        )
+
+
+@pytest.mark.parametrize(
+    ("version", "settings", "status"),
+    [
+        ("v3.31.0", (felix(vxlan_port=4789),), Status.WARN),
+        ("v3.31", (felix(),), Status.WARN),
+        ("v3.32.1", (ABSENT,), Status.WARN),
+        ("v3.32.1", (felix(vxlan_port=8472), felix()), Status.WARN),
+        ("v3.32.1", (felix(vxlan_port=8472),), Status.PASS),
+        ("v3.32.1", (FORBIDDEN,), Status.UNKNOWN),
+        # Two devices with VNIs of their own get on, before vxlan.calico takes all of them.
+        ("v3.30.7", (felix(vxlan_port=4789),), Status.PASS),
+    ],
+)
+def test_the_vxlan_port_on_mke(version: str, settings: tuple[Fact[Any], ...], status: Status) -> None:
+    finding = judged(*[node(MKE, felix=one) for one in settings], version=version)
+    assert finding.status is status
+    if status is Status.WARN:
+        assert "Docker Swarm takes" in finding.message
+        assert finding.remediation is not None
+        assert finding.remediation.commands == (
+            """kubectl patch felixconfiguration default --type merge -p '{"spec":{"vxlanPort":4790}}'""",
+        )
+
+
+def test_the_commands_of_rules_can_be_copied() -> None:
+    for entry in load_knowledge().platforms.platform:
+        for rule in entry.rule:
+            for command in rule.commands:
+                words = shlex.split(command)
+                assert words[0] == "kubectl"
+                assert json.loads(words[-1])["spec"]
+            assert bool(rule.remedy) is (rule.status != "note"), rule.message
+
+
 @pytest.mark.parametrize(
     ("kinds", "counts", "status", "words"),
     [
+        ((AKS, VIRTUAL), (3, 1), Status.WARN, "AKS puts kube-proxy"),
         ((EKS, FARGATE), (3, 2), Status.WARN, "2 of 5 nodes are Amazon EKS Fargate nodes"),
         ((FARGATE,), (2,), Status.FAIL, "2 of 2 nodes"),
         ((EKS, AUTO), (3, 1), Status.UNKNOWN, "1 of 4 nodes are Amazon EKS Auto Mode nodes"),
@@ -288,6 +442,27 @@ def test_nodes_of_special_kinds(
     assert finding.status is status
     assert words in finding.message
     assert finding.remediation is not None
+
+
+def test_what_a_rule_hangs_on_and_was_not_seen_is_no_pass() -> None:
+    finding = judged(node(AKS), kube_proxy=ABSENT, installation=FORBIDDEN)
+    assert (finding.status, finding.reason) == (Status.UNKNOWN, Reason.FORBIDDEN)
+    # Where all that might hold are warnings it is one.
+    assert judged(node(AKS), installation=FORBIDDEN).status is Status.WARN
+
+
+def test_a_platform_whose_nodes_were_not_listed_is_not_all_told() -> None:
+    finding = judged(node_count=FORBIDDEN, server_version=known("v1.31.0-eks-a737599"))
+    assert (finding.status, finding.reason) == (Status.UNKNOWN, Reason.FORBIDDEN)
+    # What holds whatever the nodes are is told.
+    assert judged(node_count=FORBIDDEN, server_version=known("v1.31.13-gke.1377000")).status is Status.FAIL
+
+
+def test_virtual_nodes_of_aks() -> None:
+    finding = judged(node(AKS), node(VIRTUAL), counts=(3, 1), kube_proxy=ABSENT)
+    assert finding.status is Status.WARN
+    assert finding.message.startswith("1 of 4 nodes are Azure AKS virtual nodes: ")
+    assert judged(node(EKS), node(VIRTUAL), counts=(3, 1)).status is Status.PASS
 
 
 def test_special_kinds_are_in_the_name() -> None:
@@ -363,6 +538,7 @@ def test_names_of_other_networks_are_made_safe() -> None:
     ("kinds", "facts", "reason", "words"),
     [
         ((), {"node_count": FORBIDDEN}, Reason.FORBIDDEN, "could not be looked at"),
+        ((), {"node_count": Unknown(reason=Reason.TIMEOUT, detail="slow")}, Reason.TIMEOUT, "could not be looked at"),
         ((), {"node_count": known(0)}, Reason.NOT_COLLECTED, "no nodes yet"),
         ((), {"node_count": known(3)}, Reason.NOT_COLLECTED, "could not be looked at"),
         ((NodeKind(),), {}, Reason.NOT_COLLECTED, "could not be looked at"),
@@ -375,6 +551,7 @@ def test_nodes_that_were_not_seen(
     finding = judged(*kinds, **facts)
     assert (finding.status, finding.reason) == (Status.UNKNOWN, reason)
     assert words in finding.message
+    assert (finding.remediation is not None) is (reason is Reason.FORBIDDEN)
 
 
 def test_nothing_known() -> None:
