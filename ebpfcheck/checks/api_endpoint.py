@@ -111,11 +111,21 @@ def _may_bootstrap(given: Given) -> bool:
 
 
 def _afterwards(given: Given) -> str:
+    node = given[CALICO_NODE]
+    if given.install == "manifest" and isinstance(node, Known) and not _reads(given, node.value):
+        return (
+            " calico-node's manifest does not read that ConfigMap (envFrom): take the one of this release, which does."
+        )
     if given.install == "manifest":
         return " Then restart calico-node, and Typha where it runs: they read it only when they start."
     if given.release.operator_needs_restart:
         return " Then restart the operator, which in this release reads it only when it starts."
     return ""
+
+
+def _reads(given: Given, node: CalicoNode) -> bool:
+    """Whether calico-node, made by a manifest, takes its variables from the ConfigMap."""
+    return f"configmap/{given.release.platforms.api_endpoint.config_map}" in node.env_from
 
 
 def _with_dns(given: Given, endpoint: ApiEndpoint, fix: Remediation) -> Remediation:
@@ -257,7 +267,7 @@ def _of_manifest(given: Given, here: EndpointOverride, host: str, node: CalicoNo
             required="one of the two",
             remediation=Remediation(text=f"Take {_HOST} and {_PORT} out of calico-node's manifest."),
         )
-    if f"configmap/{here.name}" not in node.env_from and not node.service_host:
+    if not _reads(given, node) and not node.service_host:
         return fail(
             "not-read",
             f"The ConfigMap {here.name} is there, but calico-node's manifest does not take its variables from it "

@@ -67,9 +67,14 @@ def api_endpoint_bootstrap(given: Given) -> Outcome:
             observed=observed,
             required=needed,
             remediation=Remediation(
-                text="Set it to Disabled, which keeps the address of the ConfigMap. To keep to it instead, delete the "
-                "ConfigMap once all nodes are known to do without.",
+                text="Set it to Disabled, which keeps the address of the ConfigMap. The operator then goes on at once "
+                "with what the Installation asks for: the switch to eBPF mode"
+                + (" and the end of kube-proxy" if asked.kube_proxy_management == "Enabled" else "")
+                + ". So look first, by cluster.api-endpoint.usable, whether calico-node can resolve and reach that "
+                "address. To keep to bpfNetworkBootstrap instead, delete the ConfigMap once all nodes are known to do "
+                "without.",
                 commands=(_DISABLE,),
+                disruptive=True,
             ),
         )
     if isinstance(operator, Unknown):

@@ -455,7 +455,7 @@ def _half(given: Given, needed: str) -> Outcome:
     return warn(
         "stuck",
         f"{what}, although all pods of calico-node are updated and available: the operator has not come to it, or "
-        "refuses (cluster.felix.ownership).",
+        "refuses: see cluster.calico.operator and cluster.felix.ownership.",
         observed="linuxDataplane BPF, and bpfEnabled is not true",
         required=needed,
         remediation=Remediation(text="See what the operator says.", commands=(_SEE_STATUS,)),

@@ -50,8 +50,10 @@ def _dataplane(given: Given) -> str | None:
     if asked and asked not in ("Iptables", "BPF"):
         return excerpt(asked.lower(), 40)
     on = {one.bpf_enabled is True for one in settings}
+    if on == {True}:
+        return "bpf" if asked in (None, "BPF") else f"bpf, against the Installation ({excerpt(asked, 40)})"
     if True in on:
-        return "bpf" if on == {True} and asked in (None, "BPF") else "switching to bpf"
+        return "bpf on some nodes"
     if asked == "BPF":
         return "switching to bpf" if settings else None
     return "iptables" if asked or on == {False} else None

@@ -271,10 +271,11 @@ def _refused(given: Given, use: str) -> Outcome:
         remediation=Remediation(
             text=f"Upgrade to Calico {rule.accepted_from} or later"
             + (", or move these workloads to Services or the host's network and then" if use else ", or")
-            + " switch host ports off: calico-node is restarted node by node, and pods started after that have none.",
+            + " clear it in the very patch that asks for eBPF mode, when everything else here is settled: pods started "
+            "after that have no host ports.",
             commands=(
                 "kubectl patch installation default --type merge -p "
-                f"""'{{"spec":{{"calicoNetwork":{{"hostPorts":"{rule.accepted_word}"}}}}}}'""",
+                """'{"spec":{"calicoNetwork":{"linuxDataplane":"BPF","hostPorts":null}}}'""",
             ),
             disruptive=True,
         ),

@@ -342,18 +342,20 @@ def _degraded(given: Given, degraded: Iterable[TigeraStatus], needed: str) -> Ou
     if not found:
         return None
     said = "; ".join(f"{one.name} ({_said(one)})" for one in found)
-    meant = dict.fromkeys(
-        rule.meaning for one in found for rule in rules.operator_message if rule.part in one.message.lower()
+    # The first that fits: what is more telling comes first.
+    fits = (
+        next((rule.meaning for rule in rules.operator_message if rule.part in one.message.lower()), "") for one in found
     )
+    meant = dict.fromkeys(filter(None, fits))
     means = f" That means: {'; '.join(meant)}." if meant else ""
     return warn(
         "degraded",
-        f"The operator reports as Degraded: {said}.{means} Until that is repaired it may not carry out the switch to "
-        "eBPF mode, or not all of it.",
+        f"The operator reports as Degraded: {said}.{means} Until that is repaired it may not carry out what the "
+        "Installation asks for, the switch to eBPF mode or back included, or not all of it.",
         observed=", ".join(f"{one.name} Degraded" for one in found),
         required=needed,
         remediation=Remediation(
-            text="See all that it says, and repair it before eBPF mode is asked for.",
+            text="See all that it says, and repair it before anything else is changed.",
             commands=("kubectl get tigerastatus", *(f"kubectl get tigerastatus {one.name} -o yaml" for one in found)),
         ),
     )

@@ -45,10 +45,7 @@ _SETTLED_INSTALLATION = settled(ClusterFacts.installation)
 _STOP_NEEDS = (OVERRIDES, *WHERE_NEEDS, _INSTALLATION)
 
 
-_ONLY_ONCE = (
-    "Only once cluster.api-endpoint.present and .usable pass and cluster.kube-proxy.mode does not fail, right before "
-    "eBPF mode:"
-)
+_ONLY_ONCE = "Only once cluster.api-endpoint.present and .usable pass and cluster.kube-proxy.mode does not fail"
 
 
 def _how_to_stop(given: Given, proxy: Proxy) -> Remediation:
@@ -69,7 +66,11 @@ def _how_to_stop(given: Given, proxy: Proxy) -> Remediation:
         )
     text, commands = _ways_to_stop(given, proxy)
     can_go = _has_address(given) and not is_ipvs(given, proxy)
-    return Remediation(text=text if proxy.is_off else f"{_ONLY_ONCE} {text}", commands=commands if can_go else ())
+    # Where eBPF mode is on already, there is no "before" any more.
+    when = "" if felix_of(given).nodes(is_on) else ", right before eBPF mode"
+    return Remediation(
+        text=text if proxy.is_off else f"{_ONLY_ONCE}{when}: {text}", commands=commands if can_go else ()
+    )
 
 
 def _ways_to_stop(given: Given, proxy: Proxy) -> tuple[str, tuple[str, ...]]:

@@ -61,7 +61,7 @@ def encapsulation(given: Given) -> Outcome:
             "not reach other nodes.",
             observed=pool_names(wrong),
             required=needed,
-            remediation=_without_ipip(wrong),
+            remediation=_without_ipip(given, wrong),
         )
     if odd:
         return unknown(
@@ -94,7 +94,9 @@ def encapsulation(given: Given) -> Outcome:
         )
     bare = [pool for pool in in_use if not _uses_vxlan(pool)]
     if bare:
-        return _without_overlay(given, f"{pool_names(bare)} uses no overlay", needed)
+        others = [pool for pool in in_use if pool not in bare]
+        beside = f" ({pool_names(others)} uses VXLAN, by {_port(given)})" if others else ""
+        return _without_overlay(given, f"{pool_names(bare)} uses no overlay{beside}", needed)
     if not in_use:
         return unknown(
             "all-disabled",
@@ -264,12 +266,15 @@ def _is_odd(given: Given, pool: IpPool) -> bool:
     )
 
 
-def _to_vxlan(given: Given, pools: Iterable[IpPool]) -> Remediation:
+def _to_vxlan(given: Given, pools: list[IpPool]) -> Remediation:
     """Return how pools go from IPIP to VXLAN between the same nodes, as clouds may drop what goes without."""
     setting, bug = given.release.calico.vxlan_setting, next(iter(given.release.vxlan_bugs), None)
     upgrade = "" if bug is None else f"After upgrading to {bug.fixed_in} or later (cluster.calico.version): "
-    steps = [f"{upgrade}{'open' if upgrade else 'Open'} {_port(given)} between all nodes first, then {_POOLS_CHANGE}"]
-    commands = [_patch(pool, ipipMode=_OFF, vxlanMode=pool.ipip_mode) for pool in pools]
+    steps = [
+        f"{upgrade}{'open' if upgrade else 'Open'} {_port(given)} between all nodes first, then change the pools"
+        f"{_where(given, pools)}. {_BREAKS}"
+    ]
+    commands = [_patch(given, pool, ipipMode=_OFF, vxlanMode=pool.ipip_mode) for pool in pools]
     if given.release.version.within(setting.releases):
         steps.append(
             f"Felix {given.release.version} takes VXLAN from {setting.field} in FelixConfiguration, not from pools: "
@@ -279,20 +284,37 @@ def _to_vxlan(given: Given, pools: Iterable[IpPool]) -> Remediation:
     return Remediation(text=" ".join(steps), commands=tuple(commands), disruptive=True)
 
 
-def _without_ipip(pools: Iterable[IpPool]) -> Remediation:
+def _without_ipip(given: Given, pools: list[IpPool]) -> Remediation:
     return Remediation(
-        text=f"C{_POOLS_CHANGE[1:]}",
-        commands=tuple(_patch(pool, ipipMode=_OFF) for pool in pools),
+        text=f"Change the pools{_where(given, pools)}. {_BREAKS}",
+        commands=tuple(_patch(given, pool, ipipMode=_OFF) for pool in pools),
         disruptive=True,
     )
 
 
-_POOLS_CHANGE = (
-    "change the pools, and where the operator's Installation lists them its encapsulation too. Connections between "
-    "pods break while nodes change over."
-)
+_BREAKS = "Connections between pods break while nodes change over."
 
 
-def _patch(pool: IpPool, **modes: str) -> str:
+def _place_in_installation(given: Given, pool: IpPool) -> int | None:
+    """Return which pool of the Installation it is, at releases whose operator then keeps it as that says."""
+    installation = given[_INSTALLATION]
+    listed = installation.value.pools if isinstance(installation, Known) else None
+    keeps = given.release.version.within(given.release.calico.operator.keeps_pools) is not False
+    return listed.index(pool.cidr) if keeps and listed and pool.cidr in listed else None
+
+
+def _where(given: Given, pools: Iterable[IpPool]) -> str:
+    is_kept = any(_place_in_installation(given, pool) is not None for pool in pools)
+    return " where the Installation lists them, since the operator undoes what is changed of them elsewhere" * is_kept
+
+
+def _patch(given: Given, pool: IpPool, **modes: str) -> str:
+    place = _place_in_installation(given, pool)
+    if place is not None:
+        mode = modes.get("vxlanMode", _OFF)
+        word = {"Always": "VXLAN", "CrossSubnet": "VXLANCrossSubnet"}.get(mode, "None")
+        path = f"/spec/calicoNetwork/ipPools/{place}/encapsulation"
+        patch = shlex.quote(json.dumps([{"op": "replace", "path": path, "value": word}]))
+        return f"kubectl patch installation default --type json -p {patch}"
     patch = shlex.quote(json.dumps({"spec": modes}))
     return f"kubectl patch ippool {shlex.quote(pool.name)} --type merge -p {patch}"

@@ -31,6 +31,7 @@ _PODS = optional(ClusterFacts.calico_pods)
 _PROVIDERS = over_nodes(NodeKind.provider)
 _OS_IMAGES = over_nodes(NodeKind.os_image)
 _CONTAINERS = over_nodes(NodeKind.container)
+_FELIX = over_nodes(NodeKind.felix)
 
 _NO_CALICO_NODE = not_applicable("no-calico-node", "There is no DaemonSet of calico-node yet.")
 
@@ -41,7 +42,7 @@ _NO_CALICO_NODE = not_applicable("no-calico-node", "There is no DaemonSet of cal
     category="cluster",
     scope="cluster",
     severity=Severity.DEGRADE,
-    needs=(_NODE,),
+    needs=(_NODE, _INSTALLATION, _FELIX),
 )
 def bpf_mounts(given: Given) -> Outcome:
     """Whether calico-node's DaemonSet has the mounts and the init container that eBPF mode needs."""
@@ -60,7 +61,7 @@ def bpf_mounts(given: Given) -> Outcome:
             note=True,
         )
     if given.install == "operator" or "Installation" in node.marks.owners:
-        return _by_operator(given)
+        return _past_operator(given, node) or _by_operator(given)
     needed = f"what the manifest of Calico {calico} gives calico-node for eBPF mode"
     if node.host_paths is None:
         return unknown(
@@ -101,6 +102,29 @@ def bpf_mounts(given: Given) -> Outcome:
             remediation=Remediation(text="Say which patch it is with --calico-version."),
         )
     return passed("given", "calico-node's DaemonSet has the mounts that eBPF mode needs.", required=needed)
+
+
+def _past_operator(given: Given, node: CalicoNode) -> Outcome | None:
+    """Judge eBPF mode that is on though the operator was not asked for it, and so has not brought the mounts."""
+    installation = given[_INSTALLATION]
+    on = sum(
+        share.nodes for share in given[_FELIX] if isinstance(share.fact, Known) and share.fact.value.bpf_enabled is True
+    )
+    if not on or not isinstance(installation, Known) or installation.value.linux_dataplane == "BPF":
+        return None
+    has_init = any(name in node.init_containers for name in given.release.health.init.names)
+    lacks = [(what, loss) for what, loss, is_sure in _lacks(given, node.host_paths or (), has_init=has_init) if is_sure]
+    if node.host_paths is None or not lacks:
+        return None
+    losses = "; ".join(f"without {what}, {loss}" for what, loss in lacks)
+    return warn(
+        "past-operator",
+        f"eBPF mode is on for {on} nodes past the operator, which gives calico-node what it needs only when the "
+        f"Installation asks for eBPF mode: {losses}.",
+        observed=f"no {', no '.join(what for what, _ in lacks)}",
+        required="linuxDataplane: BPF in the Installation",
+        remediation=Remediation(text="See cluster.felix.ownership for how to bring the two together."),
+    )
 
 
 def _by_operator(given: Given) -> Outcome:

@@ -27,6 +27,7 @@ from ebpfcheck.model.report import Remediation, Severity
 _SERVICES = required(ClusterFacts.services)
 _ADD_ONS = optional(ClusterFacts.add_ons)
 _PROVIDERS = over_nodes(NodeKind.provider)
+_ZONES = optional(ClusterFacts.zones)
 _FELIX = over_nodes(NodeKind.felix)
 BALANCER_NEEDS = (_ADD_ONS, _PROVIDERS)
 """What the functions about load balancers ask for."""
@@ -91,12 +92,17 @@ def local_policy(given: Given) -> Outcome:
     return msgspec.structs.replace(
         passed(
             "test",
-            f"{observed}: Felix {calico} heeds the policy and serves the health ports in kube-proxy's place. "
-            f"{_balanced(given)}; test it on one of them before and after the switch.",
+            f"{observed}: Felix {calico} heeds the policy"
+            + (
+                f" and serves the health ports in kube-proxy's place. {_balanced(given)}; test"
+                if services.health_checked.count
+                else ". Test"
+            )
+            + " it on one of them before and after the switch.",
             observed=observed,
             note=True,
         ),
-        remediation=_test(""),
+        remediation=_test("", has_health=services.health_checked.count > 0),
     )
 
 
@@ -131,15 +137,20 @@ _LOCAL_ONES = (
 )
 
 
-def _test(first: str) -> Remediation:
+def _test(first: str, *, has_health: bool = True) -> Remediation:
+    listing = f"kubectl get services -A -o jsonpath={shlex.quote(_LOCAL_ONES)}"
+    if not has_health:
+        return Remediation(
+            text=f"{first}For one of these Services, from outside of the cluster: its node port on a node with a ready "
+            "endpoint answers and shows the client's own address, on any other node it does not, and that follows when "
+            "the endpoint moves.",
+            commands=(listing,),
+        )
     return Remediation(
         text=f"{first}For one of these Services, from outside of the cluster: the health port of a node with a ready "
         "endpoint answers 200 and that of any other node 503; a connection by the load balancer's address gets through "
         "and shows the client's own address; and both follow when the endpoint moves to another node.",
-        commands=(
-            f"kubectl get services -A -o jsonpath={shlex.quote(_LOCAL_ONES)}",
-            "curl -si http://NODE-ADDRESS:HEALTH-PORT/healthz",
-        ),
+        commands=(listing, "curl -si http://NODE-ADDRESS:HEALTH-PORT/healthz"),
     )
 
 
@@ -149,12 +160,18 @@ def _test(first: str) -> Remediation:
     category="cluster",
     scope="cluster",
     severity=Severity.DEGRADE,
-    needs=(_SERVICES, _FELIX),
+    needs=(_SERVICES, _FELIX, _ZONES),
 )
 def features(given: Given) -> Outcome:
     """Whether Felix heeds what Services ask for beyond their ports."""
     calico, services = given.release.version, given[_SERVICES]
-    used = [one for one in given.release.services.service_feature if _users(services, one).count]
+    zones = given[_ZONES]
+    is_one_zone = isinstance(zones, Known) and zones.value <= 1
+    used = [
+        one
+        for one in given.release.services.service_feature
+        if _users(services, one).count and not (one.of_zones and is_one_zone)
+    ]
     unheeded = [one for one in used if calico.within(one.heeded) is False]
     if unheeded:
         return warn(

@@ -29,6 +29,7 @@ _SUBNETS_KEPT = 64
 _MARKS_KEPT = 60
 _ADDRESS = "projectcalico.org/IPv4Address"
 _ADDRESS_V6 = "projectcalico.org/IPv6Address"
+_ZONE = "topology.kubernetes.io/zone"
 _LONGEST_NUMBER = 9
 
 # Who puts labels and annotations on nodes that tell the platform: what their keys begin with. The values stay out, as
@@ -79,6 +80,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """That of the address which calico-node found for it."""
     families: str = "none"
     """Those of its InternalIPs: ipv4, ipv6, dual, none."""
+    zone: str = ""
     found: str = ""
     """Whether what calico-node found is among them: same, other; empty where it found none."""
 
@@ -105,6 +107,7 @@ class NodeReader:
             alike=self._alike.setdefault(alike, len(self._alike)),
             subnet=_subnet((metadata.annotations or {}).get(_ADDRESS)),
             families=_families(ips),
+            zone=(metadata.labels or {}).get(_ZONE, ""),
             found=_found(ips, metadata.annotations or {}),
         )
 
@@ -166,6 +169,11 @@ def addresses(rows: Sequence[Row]) -> NodeAddresses:
         found=sum(1 for row in rows if row.found == "same"),
         other=sum(1 for row in rows if row.found == "other"),
     )  # fmt: skip
+
+
+def zones(rows: Iterable[Row]) -> int:
+    """Return in how many zones of a cloud or a data centre the nodes are, by their labels."""
+    return len({row.zone for row in rows if row.zone})
 
 
 def _families(ips: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ebpfcheck import __version__
 from ebpfcheck.collect import wire
 from ebpfcheck.collect.access import Access
-from ebpfcheck.collect.api_nodes import addresses, subnets
+from ebpfcheck.collect.api_nodes import addresses, subnets, zones
 from ebpfcheck.collect.apiclient import ApiClient
 from ebpfcheck.collect.config_maps import endpoint_override, kube_proxy_config, kubeadm
 from ebpfcheck.collect.felix import from_environment, merged
@@ -128,6 +128,7 @@ class _Answers:
             node_count=self._queries.list_fact(self._asked.nodes, len),
             node_subnets=self._queries.list_fact(self._asked.nodes, subnets),
             node_addresses=self._queries.list_fact(self._asked.nodes, addresses),
+            zones=self._queries.list_fact(self._asked.nodes, zones),
             pod_count=self._queries.object_fact(self._asked.pod_count, _length),
             calico_version=self._information(),
             install=self._install(),

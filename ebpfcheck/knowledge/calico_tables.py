@@ -56,6 +56,7 @@ class OperatorRules(Table, frozen=True, kw_only=True):
     sets_variable: str
     variable: str
     annotation: str
+    keeps_pools: str
     true_words: tuple[str, ...]
     false_words: tuple[str, ...]
     bpf: str

@@ -53,6 +53,8 @@ class ServiceFeature(Table, frozen=True, kw_only=True):
     name: str
     heeded: str
     effect: str
+    of_zones: bool = False
+    """Whether it concerns clusters in several zones alone."""
     fixed_in: str
     source: str
 

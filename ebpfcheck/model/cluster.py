@@ -356,6 +356,8 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     node_subnets: Fact[tuple[str, ...]] = NOT_COLLECTED
     """The subnets of the nodes' addresses, as calico-node found them (annotation projectcalico.org/IPv4Address)."""
     node_addresses: Fact[NodeAddresses] = NOT_COLLECTED
+    zones: Fact[int] = NOT_COLLECTED
+    """In how many zones the nodes are, as labels tell (topology.kubernetes.io/zone)."""
     pod_count: Fact[int] = NOT_COLLECTED
     calico_version: Fact[str] = NOT_COLLECTED
     """The release that ClusterInformation names."""

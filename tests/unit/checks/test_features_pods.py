@@ -232,7 +232,8 @@ def test_the_command_that_switches_host_ports_off() -> None:
     assert finding.remediation is not None
     assert "move these workloads" not in finding.remediation.text
     (command,) = finding.remediation.commands
-    assert json.loads(shlex.split(command)[-1]) == {"spec": {"calicoNetwork": {"hostPorts": "Disabled"}}}
+    patch = json.loads(shlex.split(command)[-1])
+    assert patch == {"spec": {"calicoNetwork": {"hostPorts": None, "linuxDataplane": "BPF"}}}
     used = workloads(host_ports=ONE)
     finding = judged(features_pods.hostport, version="v3.26", **operator(), workloads=used)
     assert finding.status is Status.FAIL

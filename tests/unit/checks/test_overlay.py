@@ -1,3 +1,5 @@
+import json
+import shlex
 from typing import Any
 
 import pytest
@@ -260,3 +262,28 @@ def test_what_comes_before_vxlan(version: str, start: str) -> None:
 def test_many_pools_are_cut_short() -> None:
     finding = judged(*(pool("Always", name=f"pool-{number}") for number in range(7)))
     assert "pool-3 (192.168.0.0/16) and 3 more" in finding.message
+
+
+def test_pools_that_the_operator_keeps_are_changed_in_its_installation() -> None:
+    listed = known(Installation(pools=("10.9.0.0/16", "192.168.0.0/16")))
+    finding = judged(pool("CrossSubnet"), installation=listed, install="operator")
+    assert finding.remediation is not None
+    assert "where the Installation lists them" in finding.remediation.text
+    (command,) = finding.remediation.commands
+    assert command.startswith("kubectl patch installation default --type json -p ")
+    assert json.loads(shlex.split(command)[-1]) == [
+        {"op": "replace", "path": "/spec/calicoNetwork/ipPools/1/encapsulation", "value": "VXLANCrossSubnet"}
+    ]
+    # Before v3.28 it told calico-node of them once, and others it does not know.
+    for changes in ({"version": "v3.27.5"}, {"installation": known(Installation(pools=("10.9.0.0/16",)))}):
+        finding = judged(pool("Always"), **{"installation": listed, "install": "operator", **changes})
+        assert finding.remediation is not None
+        assert "Installation" not in finding.remediation.text
+        (command,) = finding.remediation.commands
+        assert command.startswith("kubectl patch ippool p ")
+
+
+def test_a_pool_without_an_overlay_does_not_hide_one_with_it() -> None:
+    finding = judged(pool(vxlan="Always"), pool(v6=True, name="six"))
+    assert finding.message.startswith("IPPool six (fd00::/48) uses no overlay (IPPool p (192.168.0.0/16) uses VXLAN, ")
+    assert "UDP port 4789" in finding.message

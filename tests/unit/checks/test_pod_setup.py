@@ -6,7 +6,7 @@ from ebpfcheck.checks import pod_setup
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import CalicoNode, CalicoPods, Installation, Marks
-from ebpfcheck.model.facts import Absent, Fact, Install, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Finding, Severity, Status
 from tests.builders import judged_cluster, kind, known
 
@@ -299,3 +299,26 @@ def test_an_engine_of_a_hostile_name_is_shown_escaped() -> None:
     finding = judged_cluster(pod_setup.nested, machine(container=known("\x1b[31m" + "x" * 90)), calico_pods=ABSENT)
     assert "\x1b" not in finding.message
     assert "more characters" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("on", "dataplane", "paths", "status"),
+    [
+        (True, "Iptables", OLD, Status.WARN),
+        (True, None, OLD, Status.WARN),
+        (True, "BPF", OLD, Status.PASS),
+        (False, "Iptables", OLD, Status.PASS),
+        (True, "Iptables", (*STOCK, "/var/run/calico"), Status.PASS),
+        (True, "Iptables", None, Status.PASS),
+    ],
+)
+def test_ebpf_mode_past_the_operator_has_no_mounts_of_its(
+    on: bool, dataplane: str | None, paths: tuple[str, ...] | None, status: Status
+) -> None:
+    one = node(host_paths=paths, init_containers=("mount-bpffs",) if paths and len(paths) > len(OLD) else ())
+    finding = judged_cluster(
+        pod_setup.bpf_mounts, kind(felix=known(FelixSettings(bpf_enabled=on))), version="v3.28.2", install="operator",
+        calico_node=one, installation=known(Installation(linux_dataplane=dataplane)),
+    )  # fmt: skip
+    assert finding.status is status
+    assert ("past the operator" in finding.message) is (status is Status.WARN)

@@ -107,9 +107,28 @@ def test_the_test_plan() -> None:
     ],
 )
 def test_who_implements_load_balancers(add_ons: Any, provider: Any, words: str) -> None:
-    finding = local("v3.32.1", kind(provider=provider), add_ons=add_ons, external_local=TWO)
+    finding = local("v3.32.1", kind(provider=provider), add_ons=add_ons, external_local=TWO, health_checked=TWO)
     assert finding.status is Status.PASS
     assert words in finding.message
+    # Without a load balancer nobody asks health ports.
+    finding = local("v3.32.1", kind(provider=provider), add_ons=add_ons, external_local=TWO)
+    assert words not in finding.message
+    assert "health" not in finding.message
+    assert finding.remediation is not None
+    assert len(finding.remediation.commands) == 1
+
+
+@pytest.mark.parametrize(
+    ("zones", "status"),
+    [(known(0), Status.PASS), (known(1), Status.PASS), (known(2), Status.WARN), (ABSENT, Status.WARN)],
+)
+def test_where_there_is_one_zone_nothing_is_lost(zones: Any, status: Status) -> None:
+    asked = known(Services(traffic_distribution=ONE))
+    finding = judged_cluster(services.features, services=asked, zones=zones, version="v3.31.4")
+    assert finding.status is status
+    # Other fields are not about zones.
+    asked = known(Services(internal_local=ONE))
+    assert judged_cluster(services.features, services=asked, zones=zones, version="v3.26.4").status is Status.WARN
 
 
 def test_that_nothing_is_asked_for_is_not_that_it_is_heeded() -> None:
