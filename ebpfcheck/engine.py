@@ -128,6 +128,10 @@ class _Shares:
         self._kinds = snapshot.kinds
         self._counts = counts
         self._done: dict[str, tuple[Share[Any], ...]] = {}
+        # That no node could be listed is the reason why nothing of them is known.
+        listed = (snapshot.cluster or ClusterFacts()).node_count
+        is_refused = isinstance(listed, Unknown) and listed != NOT_COLLECTED
+        self._of_none = (Share(fact=msgspec.structs.replace(listed, source=None), nodes=0),) if is_refused else ()
 
     def of(self, name: str) -> tuple[Share[Any], ...]:
         """Return the states of a fact, the most frequent one first."""
@@ -138,7 +142,8 @@ class _Shares:
                 alike = msgspec.structs.replace(fact, source=None if isinstance(fact, Unknown) else 0)
                 counts[alike] = counts.get(alike, 0) + count
             states = sorted(counts.items(), key=lambda item: -item[1])
-            self._done[name] = tuple(Share(fact=fact, nodes=count) for fact, count in states if count)
+            shares = tuple(Share(fact=fact, nodes=count) for fact, count in states if count)
+            self._done[name] = shares or self._of_none
         return self._done[name]
 
 
@@ -305,7 +310,15 @@ def _shown(value: Any) -> str:
         return " ".join(
             "=".join(str(part) for part in item) if isinstance(item, tuple) else _shown(item) for item in value
         )
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(_told(msgspec.to_builtins(value))).decode()
+
+
+def _told(value: Any) -> Any:
+    """Leave out what is not set: of a large fact that is most, and what is set has to be seen."""
+    if isinstance(value, dict):
+        parts = {key: _told(part) for key, part in value.items()}
+        return {key: part for key, part in parts.items() if part not in (None, "", [], {})}
+    return [_told(part) for part in value] if isinstance(value, list) else value
 
 
 def _finding(

@@ -22,7 +22,7 @@ from ebpfcheck.model.check import (
     warn,
 )
 from ebpfcheck.model.cluster import AddOn, ClusterFacts, Workloads
-from ebpfcheck.model.facts import Absent, Fact, Known, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.versions import KernelRelease
 
@@ -82,7 +82,7 @@ def kubevirt(given: Given) -> Outcome:
     rule, felix = given.release.add_ons.kubevirt, felix_of(given)
     if felix.unseen is not None:
         return unseen("felix-unseen", f"{what}: whether {rule.field} is {rule.value} could not be told", felix.unseen)
-    if not felix.nodes(lambda one: one.bpf_redirect_to_peer != rule.value):
+    if not felix.nodes(lambda one: (one.bpf_redirect_to_peer or "").lower() != rule.value.lower()):
         return passed(
             "worked-around",
             f"{what}; {rule.field} is {rule.value}, which keeps a bug of Calico {calico} away from them.",
@@ -149,7 +149,7 @@ def multus(given: Given) -> Outcome:
     category="cluster",
     scope="cluster",
     severity=Severity.DEGRADE,
-    needs=(_SETTLED_ADD_ONS, _KERNELS),
+    needs=(_SETTLED_ADD_ONS, _KERNELS, _FELIX),
 )
 def bpf_others(given: Given) -> Outcome:
     """Whether others have programs on the hooks that Felix uses, and take its own away."""
@@ -169,7 +169,9 @@ def bpf_others(given: Given) -> Outcome:
         )
     untold = [entry for entry, weight in found if weight == "unknown"]
     if untold:
-        hidden = next((share.fact for share in given[_KERNELS] if isinstance(share.fact, Unknown)), None)
+        hidden = felix_of(given).unseen or next(
+            (share.fact for share in given[_KERNELS] if isinstance(share.fact, Unknown)), None
+        )
         kernel = untold[0].spared_from_kernel
         return unknown(
             "kernels",
@@ -194,7 +196,7 @@ def _sweep(given: Given, entries: Iterable[BpfProgram]) -> str:
     """Say what Felix does to programs on the tc qdisc."""
     rule, calico = given.release.add_ons.tcx_sweep, given.release.version
     names = [entry.title for entry in entries if entry.on_tc]
-    if not names or not calico.within(rule.releases):
+    if not names or not calico.within(rule.releases) or felix_of(given).nodes(lambda one: is_on_tc(given, one)):
         return ""
     return (
         f" On kernels from {rule.kernel} on, Felix {calico} deletes the tc qdisc of the interfaces that it attaches "
@@ -207,6 +209,9 @@ def _weight(given: Given, entry: BpfProgram) -> Literal["warn", "note", "unknown
         return entry.status
     if not given.release.version.within(entry.spared_releases):
         return "warn"
+    felix = felix_of(given)
+    if felix.nodes(lambda one: is_on_tc(given, one)):
+        return "warn"
     floor = KernelRelease.parse(entry.spared_from_kernel)
     kernels = [
         KernelRelease.parse(share.fact.value) if isinstance(share.fact, Known) else None for share in given[_KERNELS]
@@ -215,7 +220,14 @@ def _weight(given: Given, entry: BpfProgram) -> Literal["warn", "note", "unknown
     older = [kernel for kernel in kernels if kernel is not None and floor is not None and kernel.base < floor.base]
     if any(not kernel.is_el for kernel in older):
         return "warn"
+    if felix.unseen is not None:
+        return "unknown"
     return "unknown" if older or None in kernels or not kernels else "note"
+
+
+def is_on_tc(given: Given, settings: FelixSettings) -> bool:
+    """Whether Felix is told to attach by tc where it could by TCX."""
+    return (settings.bpf_attach_type or "").lower() == given.release.add_ons.tcx_sweep.off.lower()
 
 
 def _programs(add_ons: Fact[tuple[AddOn, ...]]) -> frozenset[str]:

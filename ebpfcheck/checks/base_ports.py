@@ -47,7 +47,9 @@ def base_ports(given: Given) -> Outcome:
             + ".",
             reason=hidden[0].reason,
             required=needed,
-            remediation=Remediation(text="Grant what `ebpfcheck rbac` prints."),
+            remediation=Remediation(text="Grant what `ebpfcheck rbac` prints.")
+            if hidden[0].reason is Reason.FORBIDDEN
+            else None,
         )
     return passed(
         "needed",

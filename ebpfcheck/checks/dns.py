@@ -80,8 +80,21 @@ def nodelocal(given: Given) -> Outcome:
     lost = [one for one in addresses if one.kept_out in ("all", "some") and not one.is_taken]
     served = {one.name for one in addresses if one.is_taken}
     dead = [one for one in lost if one.name not in served]
-    if dead:
+    if dead and found:
         return _nobody_answers(given, dead)
+    if dead:
+        return warn(
+            "no-known-cache",
+            f"Felix {given.release.version} leaves Service {dead[0].name} alone ({dead[0].by}), and no cache that is "
+            f"known here takes {_ips(dead)} on the nodes: unless another one does, nobody answers there in eBPF mode.",
+            observed=f"{dead[0].name}, {_ips(dead)}",
+            required="only what a cache on each node takes is kept out of load balancing",
+            remediation=Remediation(
+                text="See on a node what takes that address, and take the Service back into load balancing if nothing "
+                "does.",
+                commands=(f"ip -br address | grep -wF {shlex.quote(dead[0].ip)}",),
+            ),
+        )
     hidden = next((one for one in addresses if one.kept_out == "unseen"), None)
     if hidden is not None:
         return _hidden(given, felix, hidden)

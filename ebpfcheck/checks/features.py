@@ -51,8 +51,8 @@ def host_endpoints(given: Given) -> Outcome:
     if found.own.count:
         return fail(
             "own",
-            f"There are {counted(found.own, 'HostEndpoint')}. eBPF mode of Calico {calico} knows none: the policies "
-            "that protect these hosts are silently no longer enforced.",
+            f"HostEndpoints are in use: {counted(found.own, 'HostEndpoint')}. eBPF mode of Calico {calico} knows none: "
+            "the policies that protect these hosts are silently no longer enforced.",
             observed=counted(found.own, "HostEndpoint"),
             required=needed,
             remediation=Remediation(

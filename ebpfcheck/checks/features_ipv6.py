@@ -13,7 +13,7 @@ from ebpfcheck.checks.naming import counted
 from ebpfcheck.model.check import Given, Outcome, check, fail, optional, passed, unseen, warn
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Absent, Known, Reason, Unknown
-from ebpfcheck.model.report import Remediation, Severity
+from ebpfcheck.model.report import Remediation, Severity, Status
 from ebpfcheck.model.text import excerpt
 
 _POOLS = optional(ClusterFacts.ip_pools)
@@ -32,6 +32,8 @@ class _Use(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: tuple[str, ...]
     ipv4: bool
     hidden: Unknown | None
+    is_bare: bool
+    """Whether pools alone speak of IPv6, while the nodes are known to have none."""
 
     @property
     def shown(self) -> str:
@@ -48,8 +50,31 @@ class _Use(msgspec.Struct, frozen=True, kw_only=True):
 )
 def ipv6(given: Given) -> Outcome:
     """Whether eBPF mode does what pods and Services need of IPv6."""
-    rule, calico = given.release.features.ipv6, given.release.version
     use = _use(given)
+    outcome = _judged(given, use)
+    if outcome.status is not Status.FAIL or not use.is_bare:
+        return outcome
+    # calico-node makes an IPv6 pool by itself where the kernel has IPv6, whether pods get addresses of it or not.
+    other = _judged(given, msgspec.structs.replace(use, ipv6=()))
+    if other.status is not Status.PASS:
+        return other
+    return warn(
+        "pool-alone",
+        f"There is an {use.shown}, while no node and no Service has an IPv6 address: calico-node makes such a pool by "
+        "itself. If pods do have addresses of it, they lose IPv6 in eBPF mode.",
+        observed=use.shown,
+        required="no IPv6 pool, or IPv6 in eBPF mode",
+        remediation=Remediation(
+            text="See whether pods have IPv6 addresses, and disable or delete the pool if they have none.",
+            commands=(
+                "kubectl get pods -A -o custom-columns=NS:.metadata.namespace,NAME:.metadata.name,IPS:.status.podIPs",
+            ),
+        ),
+    )
+
+
+def _judged(given: Given, use: _Use) -> Outcome:
+    rule, calico = given.release.features.ipv6, given.release.version
     if calico.within(rule.unsupported):
         if use.ipv6:
             return fail(
@@ -69,7 +94,14 @@ def ipv6(given: Given) -> Outcome:
 
 def _not_used(given: Given, use: _Use) -> Outcome:
     if use.hidden is not None:
-        return unseen("use-unseen", "Whether pods or Services use IPv6 could not be told", use.hidden)
+        rule = given.release.features.ipv6
+        way_out = f"From Calico {rule.supported_from} on {rule.field}: true settles it."
+        return unseen(
+            "use-unseen",
+            "Whether pods or Services use IPv6 could not be told",
+            use.hidden,
+            remediation=Remediation(text=way_out),
+        )
     return passed(
         "not-used",
         "Neither pods nor Services use IPv6." + (" Addresses that nodes alone have do not matter." * _has_dual(given)),
@@ -182,18 +214,20 @@ def _use(given: Given) -> _Use:
     named = [f"IPPool {excerpt(pool.name, 60)} ({excerpt(pool.cidr, 45)})" for pool in in_use if ":" in pool.cidr]
     more = [f"{len(named) - _SHOWN} more IPPools"] if len(named) > _SHOWN else []
     nodes = addresses.value if isinstance(addresses, Known) else None
+    of_services = tuple(_services(given))
     own_ips = kubernetes.value.cluster_ips if isinstance(kubernetes, Known) else ()
     return _Use(
         ipv6=(
             *named[:_SHOWN],
             *more,
-            *_services(given),
+            *of_services,
             *(["nodes that have no IPv4 address"] if nodes is not None and nodes.ipv6 else []),
         ),
         ipv4=any(":" not in pool.cidr for pool in in_use)
         or any(":" not in address for address in own_ips)
         or (nodes is not None and nodes.ipv4 > 0),
         hidden=_hidden(given, has_pools=bool(in_use)),
+        is_bare=not of_services and nodes is not None and not nodes.ipv6 and not nodes.dual,
     )
 
 

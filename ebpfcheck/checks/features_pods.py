@@ -75,6 +75,10 @@ def sctp(given: Given) -> Outcome:
                 "as their own addresses from a headless one." + (" SCTP of pods is dropped too." if is_dropped else ""),
             ),
         )
+    if isinstance(services, Unknown):
+        return unseen(
+            "services-unseen", "Whether Services have SCTP ports could not be told", services, required=needed
+        )
     policies = [
         counted(fact.value.sctp, one, many)
         for fact, one, many in (
@@ -83,16 +87,6 @@ def sctp(given: Given) -> Outcome:
         )
         if isinstance(fact, Known) and fact.value.sctp.count
     ]
-    hidden = next(
-        (
-            fact
-            for fact in (services, given[_CALICO_POLICIES], given[_NETWORK_POLICIES], _hidden(given))
-            if isinstance(fact, Unknown)
-        ),
-        None,
-    )
-    if hidden is not None:
-        return unseen("unseen", "Whether SCTP is in use could not be told", hidden, required=needed)
     users = ", ".join((*policies, *filter(None, [_asking(given, "sctp")])))
     if users and is_dropped:
         return warn(
@@ -123,6 +117,16 @@ def sctp(given: Given) -> Outcome:
             required=needed,
             remediation=Remediation(text="Try it out before eBPF mode is enabled where it matters."),
         )
+    hidden = next(
+        (
+            fact
+            for fact in (given[_CALICO_POLICIES], given[_NETWORK_POLICIES], _hidden(given))
+            if isinstance(fact, Unknown)
+        ),
+        None,
+    )
+    if hidden is not None:
+        return unseen("unseen", "Whether SCTP is in use could not be told", hidden, required=needed)
     return passed("none", f"No Service and no policy names SCTP. {_none(given, 'does')}", required=needed)
 
 
@@ -141,7 +145,7 @@ def _has_floating_ips(settings: FelixSettings, word: str) -> bool:
 def floating_ips(given: Given) -> Outcome:
     """Whether floating IPs are in use, which eBPF mode has none of."""
     rule, calico, felix = given.release.features.floating_ips, given.release.version, felix_of(given)
-    has_setting = calico.within(rule.setting_from) is True
+    has_setting = any(calico.within(releases) for releases in rule.setting_from)
     on = felix.nodes(lambda settings: _has_floating_ips(settings, rule.enabled)) if has_setting else 0
     users = _asking(given, "floating_ips")
     asked = f"{users} {'asks' if _is_one(users) else 'ask'} for floating IPs ({rule.annotation})" if users else ""

@@ -20,6 +20,7 @@ from ebpfcheck.model.cluster import CalicoNode, CalicoPods, ClusterFacts, Deploy
 from ebpfcheck.model.facts import Absent, Known, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
+from ebpfcheck.versions import CalicoVersion
 
 _SETTLED_NODE = settled(ClusterFacts.calico_node)
 _NODE = optional(ClusterFacts.calico_node)
@@ -48,7 +49,7 @@ def calico_health(given: Given) -> Outcome:
         return _without_calico_node(given)
     node, pods = found.value, fact.value if isinstance(fact, Known) else None
     needed = "a ready pod of calico-node on every node"
-    ends = [(end, code) for end in (pods.init_exits if pods else ()) if (code := _known_exit(given, end)) is not None]
+    ends = [(end, code) for end in (pods.init_exits if pods else ()) if (code := _known_exit(given, node, end))]
     if ends:
         return _init_failed(given, node, ends, needed)
     is_rolling = not node.is_observed or node.updated != node.desired
@@ -131,8 +132,12 @@ def _without_calico_node(given: Given) -> Outcome:
     return not_applicable("no-calico", "Calico is not installed, and has no pods yet.")
 
 
-def _known_exit(given: Given, end: InitExit) -> InitExitCode | None:
-    """Return what is known of how an init container ended, None where that is nothing."""
+def _known_exit(given: Given, node: CalicoNode, end: InitExit) -> InitExitCode | None:
+    """Return what is known of how an init container ended, None where that is nothing.
+
+    What counts is the release that runs, which need not be the one that is judged for.
+    """
+    runs = CalicoVersion.of_image(node.image)
     rules = given.release.health
     if end.container not in rules.init.names:
         return None
@@ -141,7 +146,7 @@ def _known_exit(given: Given, end: InitExit) -> InitExitCode | None:
             code
             for code in rules.init_exit
             if code.code == end.code
-            and any(given.release.version.within(releases) is not False for releases in code.releases)
+            and (runs is None or any(runs.within(releases) is not False for releases in code.releases))
         ),
         None,
     )
@@ -156,7 +161,7 @@ def _init_failed(given: Given, node: CalicoNode, ends: list[tuple[InitExit, Init
     observed = ", ".join(f"{end.container}: exit code {end.code} in {end.pods} pods" for end, _ in ends)
     return fail(
         "-".join(("init-exit", *dict.fromkeys(str(end.code) for end, _ in ends))),
-        f"calico-node {given.release.version} does not start on some nodes: {words}.{_held_up(given)}",
+        f"calico-node does not start on some nodes: {words}.{_held_up(given)}",
         observed=observed,
         required=needed,
         remediation=Remediation(
@@ -217,13 +222,18 @@ def typha(given: Given) -> Outcome:
     fact, node = given[_TYPHA], given[_NODE]
     if isinstance(node, Absent):
         return not_applicable("no-calico-node", "There is no calico-node to be served by Typha.")
-    if isinstance(node, Known) and not _asks_typha(given, node.value):
+    if isinstance(node, Known) and not _may_ask_typha(given, node.value):
         return passed("not-used", "calico-node asks the API server itself, without Typha.", observed="no Typha")
     needed = "all replicas of Typha available"
     if isinstance(fact, Unknown):
         return unseen("unseen", "Whether Typha is well could not be seen", fact, required=needed)
     if isinstance(node, Unknown):
         return unseen("node-unseen", "Whether calico-node asks Typha could not be seen", node, required=needed)
+    if isinstance(fact, Absent) and not _asks_typha(given, node.value if isinstance(node, Known) else None):
+        hidden = Unknown(
+            reason=Reason.UNSUPPORTED, detail="a variable of it takes its value from where it was not followed"
+        )
+        return unseen("variable-unseen", "Whether calico-node asks Typha could not be told", hidden, required=needed)
     if isinstance(fact, Absent):
         return warn(
             "missing",
@@ -270,10 +280,16 @@ def typha(given: Given) -> Outcome:
     return passed("available", "Typha is available.", observed=observed, required=needed)
 
 
-def _asks_typha(given: Given, node: CalicoNode) -> bool:
+def _may_ask_typha(given: Given, node: CalicoNode) -> bool:
     """Whether calico-node is told to use Typha; a value that could not be followed may say so."""
     rule = given.release.health.typha
     return any(name in rule.variables and value not in rule.unused for name, value in node.env)
+
+
+def _asks_typha(given: Given, node: CalicoNode | None) -> bool:
+    """Whether calico-node is known to be told to use Typha."""
+    rule, env = given.release.health.typha, () if node is None else node.env
+    return any(name in rule.variables and value and value not in rule.unused for name, value in env)
 
 
 @check(

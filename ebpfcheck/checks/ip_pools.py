@@ -7,9 +7,20 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from ebpfcheck.checks.naming import listed, pool_names
 from ebpfcheck.checks.overlay import cloud_of
-from ebpfcheck.model.check import Given, Outcome, check, not_applicable, optional, passed, settled, unseen, warn
+from ebpfcheck.model.check import (
+    Given,
+    Outcome,
+    check,
+    not_applicable,
+    optional,
+    over_nodes,
+    passed,
+    settled,
+    unseen,
+    warn,
+)
 from ebpfcheck.model.cluster import ClusterFacts, IpPool
-from ebpfcheck.model.facts import Absent, Known, Unknown
+from ebpfcheck.model.facts import Absent, Known, NodeKind, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 
@@ -21,6 +32,8 @@ _BGP = optional(ClusterFacts.bgp)
 _SERVERS = optional(ClusterFacts.api_endpoints)
 _SUBNETS = optional(ClusterFacts.node_subnets)
 _PROXY_CONFIG = optional(ClusterFacts.kube_proxy_config)
+_PROXY = optional(ClusterFacts.kube_proxy)
+_FELIX = over_nodes(NodeKind.felix)
 
 _NEEDED = "natOutgoing, or a network that has routes to the pods"
 
@@ -31,7 +44,7 @@ _NEEDED = "natOutgoing, or a network that has routes to the pods"
     category="cluster",
     scope="cluster",
     severity=Severity.DEGRADE,
-    needs=(_POOLS, _NODE, _INSTALLATION, _OTHERS, _BGP, _SERVERS, _SUBNETS, _PROXY_CONFIG),
+    needs=(_POOLS, _NODE, _INSTALLATION, _OTHERS, _BGP, _SERVERS, _SUBNETS, _PROXY_CONFIG, _PROXY, _FELIX),
 )
 def nat_outgoing(given: Given) -> Outcome:
     """Whether pods still get answers from API servers once nobody but IPPools with natOutgoing masquerades."""
@@ -77,6 +90,15 @@ def nat_outgoing(given: Given) -> Outcome:
     return _without_nat(given, concerned, hosts)
 
 
+def _is_done(given: Given) -> bool:
+    """Whether eBPF mode is on for all nodes and kube-proxy is gone, so that nothing changes any more."""
+    shares, proxy = given[_FELIX], given[_PROXY]
+    is_on = bool(shares) and all(
+        isinstance(share.fact, Known) and share.fact.value.bpf_enabled is True for share in shares
+    )
+    return is_on and (isinstance(proxy, Absent) or (isinstance(proxy, Known) and proxy.value.desired == 0))
+
+
 def _without_nat(given: Given, bare: list[IpPool], hosts: list[str]) -> Outcome:
     """Judge pools without natOutgoing by what shows that answers find the way back."""
     what, observed = (
@@ -101,6 +123,15 @@ def _without_nat(given: Given, bare: list[IpPool], hosts: list[str]) -> Outcome:
             required=_NEEDED,
             note=True,
         )
+    if _is_done(given):
+        return passed(
+            "done",
+            f"{what}, and the API servers ({listed(hosts, 4, each=60)}) are elsewhere; eBPF mode is on and kube-proxy "
+            "is gone already, so that the routes that there are have to do.",
+            observed=observed,
+            required=_NEEDED,
+            note=True,
+        )
     subnets = given[_SUBNETS]
     if isinstance(subnets, Known) and all(_is_within(host, subnets.value) for host in hosts):
         return passed(
@@ -112,6 +143,12 @@ def _without_nat(given: Given, bare: list[IpPool], hosts: list[str]) -> Outcome:
             note=True,
         )
     hidden: tuple[tuple[str, str, object], ...] = (
+        (
+            "felix-unseen",
+            "whether eBPF mode is on already",
+            next((share.fact for share in given[_FELIX] if isinstance(share.fact, Unknown)), None),
+        ),
+        ("proxy-unseen", "whether kube-proxy is gone already", given[_PROXY]),
         ("kube-proxy-unseen", "whether kube-proxy masqueraded for it", config),
         ("bgp-unseen", "whether the network learns the routes by BGP", bgp),
         ("subnets-unseen", "whether the API servers are in the nodes' subnets", subnets),

@@ -94,6 +94,11 @@ def _has_v6_pool(given: Given) -> bool:
     return isinstance(pools, Known) and any(":" in pool.cidr for pool in pools.value)
 
 
+def _has_v4_pool(given: Given) -> bool:
+    pools = given[_POOLS]
+    return isinstance(pools, Known) and any(":" not in pool.cidr for pool in pools.value)
+
+
 def _search(given: Given) -> _Search | Outcome:
     """Return how addresses are found, as the Installation says, or else calico-node's variables."""
     node, installation, rule = given[_NODE], given[_INSTALLATION], given.release.services.autodetection
@@ -141,7 +146,9 @@ def _policy_only(given: Given, missing: int, total: int) -> Outcome | None:
 
 def _not_looked_for(given: Given, search: _Search, found: NodeAddresses, missing: int, total: int) -> Outcome | None:
     """Judge where nothing looks for the addresses of an IP version that nodes have."""
-    no_ipv4 = search.ipv4 == "" and bool(found.ipv4 or found.dual)
+    # Where pods have IPv6 alone, and nodes an address for that, IPv4 is not missed.
+    is_for_ipv6 = search.ipv6 != "" and _has_v6_pool(given) and not _has_v4_pool(given)
+    no_ipv4 = search.ipv4 == "" and bool(found.ipv4 or found.dual) and not is_for_ipv6
     no_ipv6 = search.ipv6 == "" and bool(found.ipv6 or found.dual) and _has_v6_pool(given)
     if not no_ipv4 and not no_ipv6:
         return None

@@ -177,7 +177,7 @@ def _of_platform(given: Given, platform: Platform) -> Iterator[Outcome]:
     yield from _of_special(given, platform, observed)
     yield from _old_kernel(given, platform, observed)
     count = given[_NODE_COUNT]
-    if isinstance(count, Unknown) and not given[_MARKS]:
+    if isinstance(count, Unknown) and not any(share.nodes for share in given[_MARKS]):
         yield unseen(
             "of-nodes-unseen",
             f"The cluster is {platform.title}; what is to be said of its nodes could not be told",
@@ -245,7 +245,7 @@ def _is_met(given: Given, entry: PlatformEntry, rule: PlatformRule) -> bool | Un
         (bool(rule.cni), installation, rule.cni == asked.cni_type),
         (bool(rule.label), installation, tuple(rule.label.split("=")) in asked.marks.labels),
         (bool(rule.daemon_set), networks, rule.daemon_set in others),
-        (bool(rule.cgroup_path), _felix_fact(given), rule.cgroup_path == _cgroup_path(given, entry)),
+        (bool(rule.cgroup_path), _cgroup_fact(given, entry), rule.cgroup_path == _cgroup_path(given, entry)),
         (bool(rule.vxlan_port), _felix_fact(given), rule.vxlan_port in _vxlan_ports(given)),
     ]
     asked_for = [(fact, is_so) for is_asked, fact, is_so in ways if is_asked]
@@ -271,6 +271,17 @@ def _felix(given: Given) -> list[FelixSettings]:
         for share in given[_FELIX]
         if not isinstance(share.fact, Unknown)
     ]
+
+
+def _cgroup_fact(given: Given, entry: PlatformEntry) -> Fact[Any]:
+    """Return a fact that is Unknown where the path of cgroup2 is."""
+    node, felix = given[_CALICO_NODE], _felix_fact(given)
+    if _cgroup_path(given, entry) is not None:
+        return node
+    hidden = felix if isinstance(felix, Unknown) and given.install != "manifest" else node
+    if isinstance(hidden, Unknown):
+        return hidden
+    return Unknown(reason=Reason.UNSUPPORTED, detail=f"{_CGROUP_VARIABLE} of calico-node could not be followed")
 
 
 def _cgroup_path(given: Given, entry: PlatformEntry) -> str | None:

@@ -106,15 +106,18 @@ def bpf_mounts(given: Given) -> Outcome:
 
 def _past_operator(given: Given, node: CalicoNode) -> Outcome | None:
     """Judge eBPF mode that is on though the operator was not asked for it, and so has not brought the mounts."""
-    installation = given[_INSTALLATION]
-    on = sum(
-        share.nodes for share in given[_FELIX] if isinstance(share.fact, Known) and share.fact.value.bpf_enabled is True
-    )
-    if not on or not isinstance(installation, Known) or installation.value.linux_dataplane == "BPF":
-        return None
     has_init = any(name in node.init_containers for name in given.release.health.init.names)
     lacks = [(what, loss) for what, loss, is_sure in _lacks(given, node.host_paths or (), has_init=has_init) if is_sure]
-    if node.host_paths is None or not lacks:
+    installation, shares = given[_INSTALLATION], given[_FELIX]
+    is_asked = isinstance(installation, Known) and installation.value.linux_dataplane == "BPF"
+    if node.host_paths is None or not lacks or is_asked:
+        return None
+    on = sum(share.nodes for share in shares if isinstance(share.fact, Known) and share.fact.value.bpf_enabled is True)
+    hidden = next((share.fact for share in shares if isinstance(share.fact, Unknown)), None)
+    unknown_why = hidden if not on else installation if isinstance(installation, Unknown) else None
+    if unknown_why is not None:
+        return unseen("past-unseen", "Whether eBPF mode is on past the operator could not be told", unknown_why)
+    if not on:
         return None
     losses = "; ".join(f"without {what}, {loss}" for what, loss in lacks)
     return warn(

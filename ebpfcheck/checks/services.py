@@ -21,7 +21,7 @@ from ebpfcheck.model.check import (
     warn,
 )
 from ebpfcheck.model.cluster import ClusterFacts, Services, Users
-from ebpfcheck.model.facts import FelixSettings, Known, NodeKind, Reason
+from ebpfcheck.model.facts import FelixSettings, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 
 _SERVICES = required(ClusterFacts.services)
@@ -173,6 +173,9 @@ def features(given: Given) -> Outcome:
         if _users(services, one).count and not (one.of_zones and is_one_zone)
     ]
     unheeded = [one for one in used if calico.within(one.heeded) is False]
+    if unheeded and all(one.of_zones for one in unheeded) and isinstance(zones, Unknown):
+        words = f"{_asked(services, unheeded[0])} is not heeded by Felix {calico}; whether there are several zones"
+        return unseen("zones-unseen", f"{words}, could not be told", zones)
     if unheeded:
         return warn(
             "-".join(("unheeded", *(one.of for one in unheeded))),

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import msgspec
+
 from ebpfcheck import __version__
 from ebpfcheck.collect import wire
 from ebpfcheck.collect.access import Access
@@ -65,9 +67,13 @@ from ebpfcheck.model.cluster import (
 )
 from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, Known, Reason, Source, SourceKind, Unknown
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
+from ebpfcheck.model.text import excerpt
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+# What eBPF mode needs of a node is below one of these.
+_KEPT_PATHS = ("/sys", "/proc", "/run", "/var/run")
 
 _OTHER_NETWORKS = (
     "anetd", "antrea-agent", "aws-node", "azure-cns", "azure-npm", "cilium", "kindnet", "kube-flannel",
@@ -136,7 +142,6 @@ class _Answers:
             calico_pods=self._calico_pods_fact(),
             operator=self._first(self._asked.operators, deployment_of),
             typha=self._own("calico-typha"),
-            kube_controllers=self._own("calico-kube-controllers"),
             tigera_statuses=self._queries.list_fact(
                 self._asked.tigera_statuses, lambda found: tuple(map(tigera_status_of, found))
             ),
@@ -309,7 +314,11 @@ class _Answers:
                 )
             ),
             init_containers=tuple(container.name for container in spec.init_containers or ()),
-            host_paths=tuple(volume.host_path.path for volume in spec.volumes or () if volume.host_path is not None),
+            host_paths=tuple(
+                volume.host_path.path
+                for volume in spec.volumes or ()
+                if volume.host_path is not None and volume.host_path.path.startswith(_KEPT_PATHS)
+            ),
             is_privileged=main.security_context is not None and main.security_context.privileged,
             marks=marks_of(metadata),
         )
@@ -357,10 +366,10 @@ class _Answers:
         if isinstance(node, Unknown):
             return node, {}, per_node
         environment = from_environment(node.value.env if isinstance(node, Known) else ())
-        if environment is None or any(spec.node_selector for spec in specs.values()):
+        if isinstance(environment, str) or any(spec.node_selector for spec in specs.values()):
             detail = (
-                "a FELIX_ variable of calico-node has a value that could not be followed or read"
-                if environment is None
+                f"{excerpt(environment, 60)} of calico-node has a value that could not be followed or read"
+                if isinstance(environment, str)
                 else "FelixConfigurations choose nodes by selectors, which are not followed here"
             )
             return Unknown(reason=Reason.UNSUPPORTED, detail=detail, source=source), {}, per_node
@@ -567,6 +576,8 @@ def _length(first: wire.Count) -> int:
     rest = first.metadata.remaining_item_count
     if rest is None and first.metadata.continue_:
         raise ValueError("the API server does not say how many there are")
+    if first.items is msgspec.UNSET:
+        raise ValueError("the answer is no list")
     return len(first.items or ()) + (rest or 0)
 
 

@@ -1,7 +1,9 @@
 """FelixConfiguration as kubectl or calicoctl print it: what it sets for one node."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -51,32 +53,47 @@ _WORDS = {
 }
 
 
-def from_environment(variables: Iterable[tuple[str, str | None]]) -> FelixSpec | None:
-    """Return what variables such as FELIX_BPFENABLED set; None where what one that counts says cannot be told."""
+def from_environment(variables: Iterable[tuple[str, str | None]]) -> FelixSpec | str:
+    """Return what variables such as FELIX_BPFENABLED set, or the name of one that counts and cannot be told."""
     spec = FelixSpec()
     for name, value in variables:
         field = _VARIABLES.get(name.upper().removeprefix("FELIX_"))
         if field is None or not name.upper().startswith("FELIX_"):
             continue
         if value is None:
-            return None
+            return name
         try:
             setattr(spec, field, _parsed(value, _TYPES[field]))
         except (KeyError, ValueError):
             # Felix takes its default then, whatever FelixConfiguration says; which one that is hangs on the release.
-            return None
+            return name
     return spec
 
 
+# Octal and the like, which Felix would take too, nobody writes.
+_NUMBER = re.compile(r"(?P<hex>0[xX][0-9a-fA-F]{1,8})|0|[1-9][0-9]{0,9}", re.ASCII)
+
+
 def _parsed(value: str, kind: object) -> object:
+    """Return what Felix makes of a variable; KeyError or ValueError where it takes its default, or does not start."""
+    is_list = kind not in (bool | None, int | None, str | None)
+    if value.lower() == "none":
+        if is_list:
+            return ()
+        raise ValueError(value)
     if kind == bool | None:
-        return _WORDS[value.strip().lower()]
+        return _WORDS[value.lower()]
     if kind == int | None:
-        # Marks are usually written in hexadecimal.
-        return int(value, 16 if value.strip().lower().startswith("0x") else 10)
-    if kind == str | None:
+        match = _NUMBER.fullmatch(value)
+        if match is None:
+            raise ValueError(value)
+        return int(value, 16 if match["hex"] else 10)
+    if not is_list:
         return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    networks = [part.strip() for part in value.split(",") if part.strip()]
+    for network in networks:
+        ip_network(network, strict=False)
+    return tuple(networks)
 
 
 def _read(path: str) -> bytes:

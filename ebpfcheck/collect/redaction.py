@@ -84,6 +84,8 @@ class Rule(Enum):
     """It is a name that somebody chose, or several with slashes between them; usual ones stay."""
     COMMAND = auto()
     """It is a word of a command; of options that the judgement does not read the values go."""
+    HIDDEN = auto()
+    """Somebody else wrote it, about anything; nothing of it stays."""
     PROC_VERSION = auto()
     """Who built the kernel, and where; the rest of /proc/version is what Felix itself reads."""
 
@@ -124,13 +126,13 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "dns_policy": Rule.KEPT,
         "service_host": Rule.SERVER,
         "env_from": Rule.NAME,
-        "init_containers": Rule.KEPT,
+        "init_containers": Rule.NAME,
         "host_paths": Rule.WORDS,
     },
     CalicoPods: {"images": (Rule.IMAGE, Rule.KEPT), "waiting": (Rule.KEPT, Rule.KEPT)},
     InitExit: {"container": Rule.KEPT},
     Deployment: {"namespace": Rule.NAME, "name": Rule.KEPT, "image": Rule.IMAGE},
-    TigeraStatus: {"name": Rule.KEPT, "reason": Rule.KEPT, "message": Rule.TEXT},
+    TigeraStatus: {"name": Rule.KEPT, "reason": Rule.KEPT, "message": Rule.HIDDEN},
     Users: {"examples": Rule.NAME},
     DnsService: {
         "namespace": Rule.NAME,
@@ -337,6 +339,7 @@ _OF_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 _KNOWN_DOMAINS = (
     ".kubernetes.io", ".k8s.io", ".projectcalico.org", ".tigera.io", ".argoproj.io", ".fluxcd.io", ".helm.sh",
     ".amazonaws.com", ".azure.com", ".openshift.io", ".vmware.com", ".gke.io", ".istio.io", ".cilium.io", ".cattle.io",
+    ".linkerd.io", ".kuma.io", ".hashicorp.com", ".cncf.io", ".kubevirt.io",
 )  # fmt: skip
 # Names that installers and projects choose, and the values of labels and the managers of fields that are usual.
 _USUAL_WORDS = (
@@ -351,6 +354,7 @@ _USUAL_NAME = re.compile(
     r"|kindnet|eks|default(?:-ipv[46]-ippool)?|kubernetes-services?-endpoint|proxy-config|k8s-app|app|tier|component"
     r"|non-calico|true|false|linux|windows|Reconcile|EnsureExists|Helm|helm|operator|apps|batch|policy|autoscaling"
     r"|extensions|argocd-[a-z-]+|(?:helm|kustomize)-controller|configmap|secret"
+    r"|mount-bpffs|ebpf-bootstrap|install-cni|upgrade-ipam|flexvol-driver|Terraform"
 )
 _OPTION = re.compile(r"""(?P<name>--[\w-]+)(?P<sign>=| (?!-))(?P<value>"[^"]*"|'[^']*'|[^\s'"]+)""")
 _NAME_ALONE = re.compile(r"--[\w-]+")
@@ -459,10 +463,7 @@ class _Redactor:
             fields = {name: self.walk(getattr(value, name), rules.get(name, rule)) for name in value.__struct_fields__}
             result = msgspec.structs.replace(value, **fields)
             if isinstance(value, CalicoNode):
-                env = (
-                    (name, self._stand_in("hidden", text) if text and _PRIVATE_VARIABLE.match(name) else text)
-                    for name, text in result.env
-                )
+                env = ((name, self._variable(name, text) if text else text) for name, text in result.env)
                 result = msgspec.structs.replace(result, env=tuple(env))
             if isinstance(value, KubeProxy):
                 words = zip(("", *value.command), result.command, strict=False)
@@ -485,6 +486,8 @@ class _Redactor:
     def _string(self, text: str, rule: Rule) -> str:
         if rule is Rule.KEPT or not text:
             return text
+        if rule is Rule.HIDDEN:
+            return self._stand_in("hidden", text)
         if rule is Rule.NODE:
             return self._nodes[text.casefold()]
         if rule is Rule.NAMESPACE:
@@ -546,6 +549,12 @@ class _Redactor:
     def _builder(self, match: re.Match[str]) -> str:
         words = _GATE_WORDS.findall(match[2])
         return f"{match[1]}builder@{'.'.join([self._stand_in('host', match[2]), *words])})"
+
+    def _variable(self, name: str, text: str) -> str:
+        method, sign, value = text.partition("=")
+        if name.endswith("AUTODETECTION_METHOD") and sign:
+            return method + sign + self._stand_in("hidden", value)
+        return self._stand_in("hidden", text) if _PRIVATE_VARIABLE.match(name) else text
 
     def _option(self, match: re.Match[str]) -> str:
         is_read = match["name"] in _READ_OPTIONS or (match["sign"] == " " and _is_program(match["value"]))

@@ -47,9 +47,9 @@ _PROGRAMS = {
 }
 _PROGRAM = re.compile("|".join(f"(?P<p{index}>{regex})" for index, regex in enumerate(_PROGRAMS.values())))
 _NAMES = tuple(_PROGRAMS)
-# Deployments of Calico's own, by the names that both kinds of installs give them.
-_CALICO = ("calico-typha", "calico-kube-controllers")
-_NODE_LOCAL_DNS = re.compile(r"node-?local-?dns.*")
+# Deployments of Calico's own that are judged, by the names that both kinds of installs give them.
+_CALICO = ("calico-typha",)
+_NODE_LOCAL_DNS = re.compile(r"node-?local-?dns(?:-?cache)?")
 _DNS_CACHE = "k8s-dns-node-cache"
 _DNS_NAMESPACES = ("kube-system", "openshift-dns")
 _DNS_PORT = 53
@@ -223,7 +223,6 @@ def _of_service(annotations: dict[str, str], spec: wire.ServiceSpec, ips: tuple[
         "health_checked": bool(spec.health_check_node_port),
         "internal_local": spec.internal_traffic_policy == "Local",
         "traffic_distribution": bool(spec.traffic_distribution),
-        "session_affinity": spec.session_affinity not in ("", "None"),
         "maglev": annotations.get(_EXTERNAL_STRATEGY, "").lower() == "maglev",
         # Without an address of its own nobody balances what goes to it.
         "sctp": bool(ips) and any(port.protocol in _SCTP for port in spec.ports or ()),
@@ -248,7 +247,7 @@ def services_of(rows: Iterable[ServiceRow]) -> Services:
     rows = tuple(rows)
     tags = (
         "load_balancers", "of_node_ports", "external_local", "health_checked", "internal_local", "traffic_distribution",
-        "session_affinity", "maglev", "sctp", "ipv6",
+        "maglev", "sctp", "ipv6",
     )  # fmt: skip
     return Services(
         count=len(rows),
@@ -270,9 +269,6 @@ def calico_policy_row(found: wire.CalicoPolicy) -> Row:
         "sctp": any(rule.protocol in _SCTP for rule in rules),
         "log": any(rule.action == "Log" for rule in rules),
         "do_not_track": spec.do_not_track,
-        "do_not_track_v6": spec.do_not_track and (not rules or any(rule.ip_version != 4 for rule in rules)),
-        "pre_dnat": spec.pre_dnat,
-        "apply_on_forward": spec.apply_on_forward,
     }
     return _row(_full_name(found.metadata), tuple(tag for tag, is_so in asked.items() if is_so))
 
@@ -280,7 +276,7 @@ def calico_policy_row(found: wire.CalicoPolicy) -> Row:
 def calico_policies_of(rows: Iterable[Row]) -> CalicoPolicies:
     """Return what Calico's policies ask for together."""
     rows = tuple(rows)
-    tags = ("sctp", "log", "do_not_track", "do_not_track_v6", "pre_dnat", "apply_on_forward")
+    tags = ("sctp", "log", "do_not_track")
     return CalicoPolicies(count=len(rows), **{tag: users(rows, tag) for tag in tags})
 
 

@@ -269,7 +269,6 @@ class ServiceSpec(Wire, frozen=True, kw_only=True):
     internal_traffic_policy: str = ""
     health_check_node_port: int = 0
     traffic_distribution: str = ""
-    session_affinity: str = ""
     selector: dict[str, str] | None = None
     ports: tuple[ServicePort, ...] | None = None
 
@@ -521,15 +520,12 @@ class PolicyRule(Wire, frozen=True, kw_only=True):
     action: str = ""
     # The name of a protocol, or its number.
     protocol: str | int | None = None
-    ip_version: int | None = None
 
 
 class CalicoPolicySpec(Wire, frozen=True, kw_only=True):
     ingress: tuple[PolicyRule, ...] | None = None
     egress: tuple[PolicyRule, ...] | None = None
     do_not_track: bool = False
-    apply_on_forward: bool = False
-    pre_dnat: bool = msgspec.field(default=False, name="preDNAT")
 
 
 class CalicoPolicy(Wire, frozen=True, kw_only=True):
@@ -608,7 +604,7 @@ class VersionInfo(Wire, frozen=True, kw_only=True):
 
 
 class CountMetadata(Wire, frozen=True, kw_only=True):
-    continue_: str = msgspec.field(default="", name="continue")
+    continue_: str | None = msgspec.field(default=None, name="continue")
     remaining_item_count: int | None = None
 
 
@@ -627,7 +623,7 @@ class Count(Wire, frozen=True, kw_only=True):
     """The first page, of one object, of a list whose length is all that matters."""
 
     metadata: CountMetadata = CountMetadata()
-    items: tuple[CountedItem, ...] | None = None
+    items: tuple[CountedItem, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ApiGroup(Wire, frozen=True, kw_only=True):

@@ -84,6 +84,8 @@ class TcxSweep(Table, frozen=True, kw_only=True):
 
     releases: str
     kernel: str
+    off: str
+    """The bpfAttachType that keeps Felix on tc."""
     source: str
 
 

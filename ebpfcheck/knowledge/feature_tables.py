@@ -33,7 +33,7 @@ class Sctp(Table, frozen=True, kw_only=True):
 class FloatingIps(Table, frozen=True, kw_only=True):
     """Floating IPs; features.toml explains the words."""
 
-    setting_from: str
+    setting_from: tuple[str, ...]
     setting: str
     enabled: str
     annotation: str

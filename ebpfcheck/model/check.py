@@ -60,7 +60,8 @@ def first_of(*facts: Fact[T]) -> Need[Rung[T]]:
 def over_nodes(fact: Fact[T]) -> Need[tuple[Share[T], ...]]:
     """Ask, in a check of the cluster, for a fact of its nodes such as `NodeKind.arch`: each of its states once.
 
-    A state's source is left out, so that equal values count together.
+    A state's source is left out, so that equal values count together. Where nodes could not be listed at all, one
+    share of no nodes says why.
     """
     return Need(facts=(_name(fact),), mode="over_nodes")
 

@@ -48,7 +48,8 @@ class CalicoNode(msgspec.Struct, frozen=True, kw_only=True):
     """What its containers take all variables from: configmap/NAME, secret/NAME."""
     init_containers: tuple[str, ...] = ()
     host_paths: tuple[str, ...] | None = None
-    """The paths of the node that its volumes are; None where they were not looked for, as by an older version."""
+    """The paths of the node that its volumes are, below /sys, /proc and /run; None where they were not looked for, as
+    by an older version."""
     is_privileged: bool | None = None
     """Whether its main container may do everything."""
     marks: Marks = Marks()
@@ -259,7 +260,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Those with a port at which load balancers ask nodes for endpoints (healthCheckNodePort)."""
     internal_local: Users = Users()
     traffic_distribution: Users = Users()
-    session_affinity: Users = Users()
     maglev: Users = Users()
     """Those that ask for Maglev by Calico's annotation."""
     sctp: Users = Users()
@@ -306,10 +306,6 @@ class CalicoPolicies(msgspec.Struct, frozen=True, kw_only=True):
     sctp: Users = Users()
     log: Users = Users()
     do_not_track: Users = Users()
-    do_not_track_v6: Users = Users()
-    """Those of them with a rule that is not for IPv4 alone."""
-    pre_dnat: Users = Users()
-    apply_on_forward: Users = Users()
 
 
 class NetworkPolicies(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,7 +363,6 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     calico_pods: Fact[CalicoPods] = NOT_COLLECTED
     operator: Fact[Deployment] = NOT_COLLECTED
     typha: Fact[Deployment] = NOT_COLLECTED
-    kube_controllers: Fact[Deployment] = NOT_COLLECTED
     tigera_statuses: Fact[tuple[TigeraStatus, ...]] = NOT_COLLECTED
     installation: Fact[Installation] = NOT_COLLECTED
     felix_default: Fact[FelixObject] = NOT_COLLECTED

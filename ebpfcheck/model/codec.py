@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
 from ebpfcheck.model.report import REPORT_SCHEMA, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
@@ -15,6 +16,7 @@ class SnapshotError(ValueError):
 
 class _Header(msgspec.Struct):
     schema: str = ""
+    edition: int = 0
     tool_version: str = ""
 
 
@@ -43,7 +45,29 @@ def decode_snapshot(data: bytes) -> Snapshot:
     except (msgspec.ValidationError, RecursionError) as error:
         raise SnapshotError(f"it does not have the shape of {SNAPSHOT_SCHEMA}: {error}") from error
     _check_references(snapshot)
-    return snapshot
+    return snapshot if header.edition else _of_first_edition(snapshot)
+
+
+_NOT_LOOKED_FOR = Unknown(
+    reason=Reason.NOT_COLLECTED,
+    detail="the snapshot is of an older ebpfcheck, which did not read all that is judged now; take a new one",
+)
+_GROWN = ("felix_default", "felix_per_node", "installation", "calico_pods")
+
+
+def _of_first_edition(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot of a cluster without the facts that have come to hold more."""
+    cluster = snapshot.cluster
+    if cluster is None:
+        return snapshot
+    grown = {name: _NOT_LOOKED_FOR for name in _GROWN if isinstance(getattr(cluster, name), Known)}
+    kinds = (
+        msgspec.structs.replace(kind, felix=_NOT_LOOKED_FOR) if isinstance(kind.felix, Known) else kind
+        for kind in snapshot.kinds
+    )
+    return msgspec.structs.replace(
+        snapshot, edition=0, cluster=msgspec.structs.replace(cluster, **grown), kinds=tuple(kinds)
+    )
 
 
 def schema_of(document: str) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import NodeFacts, NodeIdentity, NodeKind, Reason, Source
 
 SNAPSHOT_SCHEMA = "ebpfcheck.snapshot/v1"
+EDITION = 1
+"""Grows when facts come to hold more, so that what an older version did not look for is not taken for what is not set.
+Snapshots without it are of edition 0, which read a few of Felix's settings and less of the operator's."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of a cluster and its nodes; each distinct set of node facts is held once, in `kinds`."""
 
     schema: str = SNAPSHOT_SCHEMA
+    edition: int = EDITION
     tool_version: str
     taken_at: datetime
     sources: tuple[Source, ...]

@@ -35,7 +35,10 @@ def render(report: Report, options: RenderOptions) -> str:
         of_status = [finding for finding in report.findings if finding.status is status]
         for finding in sorted(of_status, key=lambda one: not one.note):
             quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
-            if options.verbosity < 0:
+            if finding.note and options.verbosity == 0:
+                page.line()
+                page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
+            elif options.verbosity < 0:
                 if not quiet:
                     page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
             elif quiet and options.verbosity == 0:
@@ -179,7 +182,7 @@ def _fold(finding: Finding) -> str:
     if finding.status is Status.UNKNOWN:
         return " (which cannot matter), shown by -v:"
     # What holds is not named, as there is much of it.
-    return " worth reading, shown by -v:" if finding.note else ", shown by -v"
+    return ", shown by -v"
 
 
 def _folded(page: Page, folded: dict[tuple[str, str], list[Finding]]) -> None:

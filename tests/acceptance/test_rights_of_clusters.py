@@ -8,11 +8,12 @@ from ebpfcheck.collect.rights import RULES, Rule
 from ebpfcheck.engine import judge
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Known
+from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.versions import CalicoVersion
 from tests.builders import FIXTURES
-from tests.fakeapi import FakeApi, Story
+from tests.fakeapi import FakeApi, Request, Story
+from tests.fakeapi.access import RequestInfo
 from tests.stories import CLUSTERS, collected
 
 Statuses = dict[tuple[str, str], set[str]]
@@ -31,10 +32,26 @@ def parts(rule: Rule) -> list[tuple[str, str]]:
     return [(rule.verb, f"{group}/{rule.resource}".lstrip("/")) for group in rule.groups]
 
 
+def is_asked(request: Request, rule: Rule) -> bool:
+    info = RequestInfo.parse(request.method, request.path)
+    return (info.verb, info.resource) == (rule.verb, rule.resource) and info.group in rule.groups
+
+
+def hidden(whole: Snapshot, less: Snapshot) -> list[str]:
+    """The facts that are not known for want of a right."""
+    before, after = whole.cluster or ClusterFacts(), less.cluster or ClusterFacts()
+    facts = [(name, getattr(before, name), getattr(after, name)) for name in ClusterFacts.__struct_fields__]
+    return [
+        name
+        for name, then, now in facts
+        if not isinstance(then, Unknown) and isinstance(now, Unknown) and now.reason is Reason.FORBIDDEN
+    ]
+
+
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_what_may_not_be_read_is_never_better_nor_worse(name: str) -> None:
     with FakeApi(Story.load(FIXTURES / "api" / name)) as api:
-        whole = collected(api)
+        whole = collected(api, scan_pods=True)
         cluster = whole.cluster or ClusterFacts()
         # Where it cannot be told what runs, something else would be judged.
         version = running_version(cluster, load_knowledge()) or load_knowledge().newest
@@ -46,7 +63,10 @@ def test_what_may_not_be_read_is_never_better_nor_worse(name: str) -> None:
             if rule.verb == "create":
                 continue
             api.forbid = parts(rule)
-            less = collected(api)
+            api.requests.clear()
+            less = collected(api, scan_pods=True)
+            if any(is_asked(one, rule) for one in api.requests):
+                assert hidden(whole, less), f"{rule} is asked for, and no fact is unknown without it"
             after = statuses(less, version, install)
             for address, said in before.items():
                 if address not in after:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebpfcheck.model.codec import SnapshotError, decode_snapshot, encode_snapshot
-from ebpfcheck.model.facts import NodeFacts, NodeIdentity
+from ebpfcheck.model.facts import NodeFacts, NodeIdentity, Unknown
 from ebpfcheck.model.snapshot import SourceIndex, fold_nodes
 from tests.builders import facts, kind, known, snapshot
 
@@ -94,3 +94,33 @@ def test_what_is_no_snapshot_is_refused_with_the_reason(data: bytes, words: str)
 def test_any_bytes_are_refused_in_the_same_way(data: bytes) -> None:
     with pytest.raises(SnapshotError):
         decode_snapshot(data)
+
+
+def test_what_an_older_version_did_not_look_for_is_unknown() -> None:
+    from tests.builders import FIXTURES
+
+    data = (FIXTURES / "snapshots" / "ebpf-healthy" / "snapshot.json").read_bytes()
+    now = decode_snapshot(data)
+    assert (now.edition, now.cluster is not None) == (1, True)
+    older = json.loads(data)
+    del older["edition"]
+    found = decode_snapshot(json.dumps(older).encode())
+    assert found.cluster is not None
+    assert found.edition == 0
+    facts = [
+        getattr(found.cluster, name) for name in ("felix_default", "felix_per_node", "installation", "calico_pods")
+    ]
+    for fact in (*facts, *(one.felix for one in found.kinds)):
+        assert isinstance(fact, Unknown)
+        assert "take a new one" in fact.detail
+    assert found.cluster.kube_proxy == (now.cluster and now.cluster.kube_proxy)
+    # Saved once more it stays what it is.
+    assert decode_snapshot(encode_snapshot(found)) == found
+
+
+def test_an_older_snapshot_of_nodes_stays_what_it_is() -> None:
+    from tests.builders import FIXTURES
+
+    data = (FIXTURES / "snapshots" / "debian-12" / "snapshot.json").read_bytes()
+    assert b'"edition"' not in data
+    assert decode_snapshot(data).kinds

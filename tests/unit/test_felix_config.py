@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpfcheck.collect.felix import load_felix_settings
+from ebpfcheck.collect.felix import from_environment, load_felix_settings
 from ebpfcheck.errors import UsageError
 from ebpfcheck.model.facts import FelixSettings
 
@@ -96,3 +96,42 @@ def test_what_is_none_is_refused_in_one_line(tmp_path: Path, text: str | bytes, 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load_felix_settings(str(tmp_path / "none"), "worker-1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("FELIX_BPFENABLED", "TRUE", "bpf_enabled", True),
+        ("FELIX_IPV6SUPPORT", "0", "ipv6_support", False),
+        ("FELIX_IPTABLESMARKMASK", "0xffff0000", "iptables_mark_mask", 0xFFFF0000),
+        ("FELIX_VXLANPORT", "8472", "vxlan_port", 8472),
+        ("FELIX_VXLANMTU", "0", "vxlan_mtu", 0),
+        ("FELIX_BPFDSROPTOUTCIDRS", "10.0.0.0/8, fd00::/8,", "bpf_dsr_optout_cidrs", ("10.0.0.0/8", "fd00::/8")),
+        ("FELIX_BPFDSROPTOUTCIDRS", "None", "bpf_dsr_optout_cidrs", ()),
+        ("FELIX_BPFLOGLEVEL", "Debug", "bpf_log_level", "Debug"),
+    ],
+)
+def test_variables_are_read_as_felix_reads_them(variable: str, value: str, field: str, expected: object) -> None:
+    found = from_environment([(variable, value)])
+    assert not isinstance(found, str)
+    assert getattr(found, field) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FELIX_BPFENABLED", "true "),
+        ("FELIX_BPFENABLED", "none"),
+        ("FELIX_VXLANPORT", "010"),
+        ("FELIX_VXLANPORT", "1_0"),
+        ("FELIX_VXLANPORT", "\uff11\uff12"),
+        ("FELIX_VXLANPORT", ""),
+        ("FELIX_IPTABLESMARKMASK", "0xfffff00000"),
+        ("FELIX_CGROUPV2PATH", "none"),
+        # One bad entry, and Felix takes none of the list.
+        ("FELIX_BPFEXCLUDECIDRSFROMNAT", "10.96.0.10/32, cache"),
+        ("FELIX_BPFLOGLEVEL", None),
+    ],
+)
+def test_a_variable_that_counts_and_cannot_be_told_is_named(variable: str, value: str | None) -> None:
+    assert from_environment([("FELIX_OTHER", "x"), (variable, value)]) == variable

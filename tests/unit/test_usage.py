@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from ebpfcheck.collect import usage, wire
+from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.cluster import AddOn, Deployment, DnsService, HostEndpoints, NodeLocalDns, Services, Users
 
 T = TypeVar("T")
@@ -189,7 +190,6 @@ NODE_PORT = {"port": 80, "nodePort": 30080, "protocol": "TCP"}
         (service(healthCheckNodePort=31234), "health_checked"),
         (service(internalTrafficPolicy="Local"), "internal_local"),
         (service(trafficDistribution="PreferClose"), "traffic_distribution"),
-        (service(sessionAffinity="ClientIP"), "session_affinity"),
         (service(annotations={"lb.projectcalico.org/external-traffic-strategy": "maglev"}), "maglev"),
         (service(ports=[{"port": 38412, "protocol": "SCTP"}]), "sctp"),
         (service(clusterIPs=["10.96.7.8", "fd00:96::8"]), "ipv6"),
@@ -261,9 +261,7 @@ POLICIES: list[tuple[Object, tuple[str, ...]]] = [
     (policy(egress=[{"action": "Allow", "protocol": 132}]), ("sctp",)),
     (policy(egress=[{"action": "Log"}, {"action": "Deny"}]), ("log",)),
     (policy(doNotTrack=True, ingress=[{"action": "Allow", "ipVersion": 4}]), ("do_not_track",)),
-    (policy(doNotTrack=True, ingress=[{"action": "Allow", "ipVersion": 6}]), ("do_not_track", "do_not_track_v6")),
-    (policy(doNotTrack=True), ("do_not_track", "do_not_track_v6")),
-    (policy(preDNAT=True, applyOnForward=True), ("pre_dnat", "apply_on_forward")),
+    (policy(preDNAT=True, applyOnForward=True), ()),
     ({"metadata": named("default.web")}, ()),
 ]
 
@@ -274,7 +272,7 @@ def test_what_a_policy_of_calicos_asks_for(item: Object, tags: tuple[str, ...]) 
     assert row.tags == tags
     found = usage.calico_policies_of([row])
     assert found.count == 1
-    for tag in ("sctp", "log", "do_not_track", "do_not_track_v6", "pre_dnat", "apply_on_forward"):
+    for tag in ("sctp", "log", "do_not_track"):
         assert getattr(found, tag) == (one("shop/default.web") if tag in tags else Users())
 
 
@@ -344,3 +342,13 @@ def test_guests_that_are_bridged_to_the_pod_network(interface: Object, network: 
 def test_the_mesh_that_a_namespace_joins(labels: Object | None, annotations: Object | None, mesh: str) -> None:
     item = {"metadata": {"name": "shop", "labels": labels, "annotations": annotations}}
     assert usage.mesh_of(decoded(wire.Namespace, item)) == mesh
+
+
+def test_what_the_knowledge_calls_by_name_is_looked_for() -> None:
+    tables = load_knowledge().add_ons
+    named = {program for mesh in tables.mesh for program in mesh.programs}
+    named |= {one.program for one in tables.bpf_program} | {tables.multus.program, tables.kubevirt.program}
+    named |= {balancer.program for balancer in load_knowledge().services.load_balancer}
+    assert named <= set(usage._PROGRAMS)
+    # Cilium is judged as a dataplane.
+    assert set(usage._PROGRAMS) - named == {"cilium"}

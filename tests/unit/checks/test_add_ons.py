@@ -183,7 +183,7 @@ def test_what_was_not_read_is_said() -> None:
 
 
 def nodes(*kernels: str) -> tuple[NodeKind, ...]:
-    return tuple(kind(kernel_release=known(kernel)) for kernel in kernels)
+    return tuple(kind(kernel_release=known(kernel), felix=known(FelixSettings())) for kernel in kernels)
 
 
 NEW = nodes("6.6.0-1", "6.12.38+deb13-amd64")
@@ -249,7 +249,9 @@ def test_the_worst_speaks() -> None:
     assert finding.status is Status.WARN
     assert "NetObserv runs" not in finding.message
     assert "packetparser" in finding.message
-    finding = judged_others(kind(kernel_release=FORBIDDEN), found=running("netobserv", "beyla"))
+    finding = judged_others(
+        kind(kernel_release=FORBIDDEN, felix=known(FelixSettings())), found=running("netobserv", "beyla")
+    )
     assert finding.reason is Reason.FORBIDDEN
     assert "Beyla runs" not in finding.message
     assert judged_others(*EL, found=running("netobserv")).reason is Reason.UNSUPPORTED
@@ -260,3 +262,14 @@ def test_what_felix_deletes(version: str, is_said: bool) -> None:
     finding = judged_others(version=version, found=running("datadog", "beyla", "kubeshark"))
     assert ("what the Datadog agent and Kubeshark put there" in finding.message) is is_said
     assert "put there" not in judged_others(version=version, found=running("beyla")).message
+
+
+@pytest.mark.parametrize("program", ["netobserv", "retina"])
+def test_felix_that_is_told_to_use_tc_is_in_reach(program: str) -> None:
+    on_tc = kind(kernel_release=known("6.12.38"), felix=known(FelixSettings(bpf_attach_type="TC")))
+    finding = judged_others(*NEW, on_tc, found=running(program))
+    assert finding.status is Status.WARN
+    assert "On kernels from" not in finding.message
+    hidden = kind(kernel_release=known("6.12.38"), felix=Unknown(reason=Reason.FORBIDDEN, detail="not for you"))
+    finding = judged_others(*NEW, hidden, found=running(program))
+    assert (finding.status, finding.reason) == (Status.UNKNOWN, Reason.FORBIDDEN)

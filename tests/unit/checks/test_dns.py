@@ -121,11 +121,20 @@ def test_ranges_on_some_nodes() -> None:
     assert finding.status is Status.WARN
     assert "before packets get there on some nodes:" in finding.message
     assert "on some nodes" not in judged().message
-    finding = judged(felix(IP), felix(), node_local_dns=known(()))
+    finding = judged(felix(IP), felix(), node_local_dns=known((cache(OWN),)))
     assert finding.status is Status.FAIL
 
 
-@pytest.mark.parametrize("caches", [known(()), known((cache(OWN),)), ABSENT])
+@pytest.mark.parametrize("caches", [known(()), ABSENT])
+def test_a_cache_that_is_not_known_here_may_answer(caches: Fact[Any]) -> None:
+    finding = judged(node_local_dns=caches, dns_services=known((service(nat_exclude="true"), UPSTREAM)))
+    assert finding.status is Status.WARN
+    assert "no cache that is known here takes" in finding.message
+    assert finding.remediation is not None
+    assert judged(felix(IP), node_local_dns=caches).status is Status.WARN
+
+
+@pytest.mark.parametrize("caches", [known((cache(OWN),))])
 def test_nobody_answers_where_felix_does_not(caches: Fact[Any]) -> None:
     annotated = known((service(nat_exclude="true"), UPSTREAM))
     finding = judged(node_local_dns=caches, dns_services=annotated)
@@ -182,7 +191,7 @@ def test_felix_unseen() -> None:
     # What is annotated is, and what older releases do not heed they do not.
     annotated = known((service(nat_exclude="true"),))
     assert judged(kind(felix=FORBIDDEN), dns_services=annotated).status is Status.PASS
-    assert judged(kind(felix=FORBIDDEN), dns_services=annotated, node_local_dns=known(())).status is Status.FAIL
+    assert judged(kind(felix=FORBIDDEN), dns_services=annotated, node_local_dns=known(())).status is Status.WARN
     assert judged(kind(felix=FORBIDDEN), version="v3.27.0").status is Status.WARN
     assert judged(kind(felix=FORBIDDEN), version="v3.27").status is Status.UNKNOWN
     assert judged(kind(felix=ABSENT)).status is Status.WARN

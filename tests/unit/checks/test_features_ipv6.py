@@ -6,7 +6,7 @@ import pytest
 
 from ebpfcheck.checks import features_ipv6
 from ebpfcheck.model.cluster import CalicoNode, Installation, IpPool, NodeAddresses, ServiceAddress, Services, Users
-from ebpfcheck.model.facts import Absent, Fact, FelixSettings, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Finding, Severity, Status
 from tests.builders import judged_cluster, known
 
@@ -38,6 +38,14 @@ def judged(*kinds: NodeKind, **more: Any) -> Finding:
         "installation": ABSENT,
         **more,
     }
+    pools = facts["ip_pools"]
+    if (
+        "node_addresses" not in more
+        and isinstance(pools, Known)
+        and any(":" in pool.cidr and not pool.disabled for pool in pools.value)
+    ):
+        # A pool alone is no sign that pods have addresses of it.
+        facts["node_addresses"] = DUAL
     return judged_cluster(features_ipv6.ipv6, *(kinds or (OFF,)), **facts)
 
 
@@ -238,3 +246,28 @@ def test_many_pools_are_cut_short() -> None:
     assert "IPPool p2 (fd00::/64), 2 more IPPools" in judged(ip_pools=known(pools)).message
     assert "p3" not in judged(ip_pools=known(pools)).message
     assert "more" not in judged(ip_pools=known(pools[:3])).message
+
+
+@pytest.mark.parametrize(
+    ("version", "settings", "status"),
+    [
+        ("v3.26.5", OFF, Status.WARN),
+        ("v3.27.3", OFF, Status.WARN),
+        # That IPv4 goes without Services there is the same as without the pool.
+        ("v3.27.3", ON, Status.FAIL),
+        ("v3.32.1", OFF, Status.WARN),
+        ("v3.32.1", ON, Status.PASS),
+    ],
+)
+def test_a_pool_that_calico_node_made_by_itself_is_no_use_of_ipv6(
+    version: str, settings: NodeKind, status: Status
+) -> None:
+    alone = {"ip_pools": known((V4, V6)), "node_addresses": known(NodeAddresses(ipv4=3))}
+    finding = judged(settings, version=version, **alone)
+    assert finding.status is status
+    assert ("makes such a pool by itself" in finding.message) is (status is Status.WARN)
+    # With Services, or nodes, that have IPv6 it is one.
+    if settings is OFF:
+        assert judged(settings, version=version, **{**alone, "services": known(SIX)}).status is Status.FAIL
+        assert judged(settings, version=version, **{**alone, "node_addresses": DUAL}).status is Status.FAIL
+        assert judged(settings, version=version, **{**alone, "node_addresses": FORBIDDEN}).status is Status.FAIL

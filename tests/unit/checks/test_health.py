@@ -17,8 +17,8 @@ INSTALLATION = known(Installation())
 
 
 def node(**more: Any) -> Fact[CalicoNode]:
-    given = {"desired": 3, "updated": 3, "available": 3, **more}
-    return known(CalicoNode(namespace="calico-system", name="calico-node", image="calico/node:v3.32.1", **given))
+    given = {"desired": 3, "updated": 3, "available": 3, "image": "calico/node:v3.32.1", **more}
+    return known(CalicoNode(namespace="calico-system", name="calico-node", **given))
 
 
 def pods(*exits: tuple[str, int, int], **more: Any) -> Fact[CalicoPods]:
@@ -90,26 +90,27 @@ def test_the_pods_of_calico_node(changes: dict[str, Any], status: Status, words:
 @pytest.mark.parametrize(
     ("container", "code", "version", "words"),
     [
-        ("mount-bpffs", 2, "v3.18", None),
-        ("mount-bpffs", 2, "v3.19", "bpffs could not be mounted at /sys/fs/bpf"),
+        ("mount-bpffs", 2, "v3.18.0", None),
+        ("mount-bpffs", 2, "v3.19.0", "bpffs could not be mounted at /sys/fs/bpf"),
         ("ebpf-bootstrap", 2, "v3.32.1", "bpffs could not be mounted at /sys/fs/bpf"),
         ("mount-bpffs", 3, "v3.22.3", None),
         ("mount-bpffs", 3, "v3.22.4", "cgroup2 could not be mounted"),
-        ("mount-bpffs", 3, "v3.22", "cgroup2 could not be mounted"),
         ("mount-bpffs", 3, "v3.23.1", None),
         ("mount-bpffs", 3, "v3.23.2", "cgroup2 could not be mounted"),
-        ("mount-bpffs", 3, "v3.24", "cgroup2 could not be mounted"),
+        ("mount-bpffs", 3, "v3.24.0", "cgroup2 could not be mounted"),
         ("ebpf-bootstrap", 3, "v3.32.1", "cgroup2 could not be mounted"),
-        ("mount-bpffs", 4, "v3.30", None),
-        ("ebpf-bootstrap", 4, "v3.31", "what bpfNetworkBootstrap needs could not be made"),
+        ("mount-bpffs", 4, "v3.30.0", None),
+        ("ebpf-bootstrap", 4, "v3.31.0", "what bpfNetworkBootstrap needs could not be made"),
+        ("mount-bpffs", 3, "mine", "cgroup2 could not be mounted"),
         ("ebpf-bootstrap", 1, "v3.32.1", None),
         ("install-cni", 2, "v3.32.1", None),
         ("\x1b[31m", 3, "v3.32.1", None),
     ],
 )
 def test_how_init_containers_end(container: str, code: int, version: str, words: str | None) -> None:
-    unavailable = node(available=2)
-    finding = judged(calico_node=unavailable, calico_pods=pods((container, code, 1), ready=2), version=version)
+    # What runs has ended so, whatever release it is judged for.
+    unavailable = node(available=2, image=f"calico/node:{version}")
+    finding = judged(calico_node=unavailable, calico_pods=pods((container, code, 1), ready=2), version="v3.16")
     assert "\x1b" not in finding.message
     if words is None:
         assert finding.status is Status.WARN
@@ -222,7 +223,6 @@ def test_typha_that_is_asked(typha: Fact[Any], status: Status, words: str) -> No
         ((("FELIX_TYPHAK8SSERVICENAME", "none"),), False),
         ((("FELIX_TYPHAK8SSERVICENAME", ""),), False),
         ((("FELIX_TYPHAK8SNAMESPACE", "kube-system"),), False),
-        ((("FELIX_TYPHAK8SSERVICENAME", None),), True),
         ((("FELIX_TYPHAADDR", "10.0.0.1:5473"),), True),
         ((("FELIX_TYPHAADDR", ""), ("FELIX_TYPHAK8SSERVICENAME", "calico-typha")), True),
     ],
@@ -232,6 +232,13 @@ def test_whether_typha_is_asked(env: tuple[tuple[str, str | None], ...], is_aske
         finding = judged_typha(typha, env)
         assert finding.status is (status if is_asked else Status.PASS)
         assert finding.note is False
+
+
+def test_a_variable_that_could_not_be_followed_may_ask_for_typha() -> None:
+    env = (("FELIX_TYPHAK8SSERVICENAME", None),)
+    assert judged_typha(replicas(0), env).status is Status.FAIL
+    assert judged_typha(replicas(), env).status is Status.PASS
+    assert judged_typha(ABSENT, env).status is Status.UNKNOWN
 
 
 def test_typha_without_calico_node() -> None:

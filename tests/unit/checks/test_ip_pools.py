@@ -4,10 +4,10 @@ import pytest
 
 from ebpfcheck.checks import ip_pools
 from ebpfcheck.knowledge.load import load_knowledge
-from ebpfcheck.model.cluster import Bgp, CalicoNode, Installation, IpPool, KubeProxyConfig
-from ebpfcheck.model.facts import Absent, Install, Reason, Unknown
+from ebpfcheck.model.cluster import Bgp, CalicoNode, Installation, IpPool, KubeProxy, KubeProxyConfig
+from ebpfcheck.model.facts import Absent, Fact, FelixSettings, Install, Reason, Unknown
 from ebpfcheck.model.report import Finding, Severity, Status
-from tests.builders import judged_cluster, known
+from tests.builders import judged_cluster, kind, known
 
 ABSENT = Absent(source=0)
 FORBIDDEN = Unknown(reason=Reason.FORBIDDEN, detail="not allowed to list ippools")
@@ -22,6 +22,11 @@ def config(cidr: str | None) -> Any:
     return known(KubeProxyConfig(cluster_cidr=cidr))
 
 
+RUNS = known(KubeProxy(namespace="kube-system", name="kube-proxy", runs_as="daemonset", desired=3))
+GONE = known(KubeProxy(namespace="kube-system", name="kube-proxy", runs_as="daemonset", desired=0))
+ON, OFF = (kind(felix=known(FelixSettings(bpf_enabled=on))) for on in (True, False))
+
+
 def judged(*pools: IpPool, **more: Any) -> Finding:
     """Judge a manifest cluster whose API servers are far from its nodes, unless something else is said."""
     version, install = more.pop("version", "v3.32.1"), more.pop("install", "manifest")
@@ -34,9 +39,11 @@ def judged(*pools: IpPool, **more: Any) -> Finding:
         "api_endpoints": known(("172.20.0.10:6443",)),
         "node_subnets": known(("10.0.0.0/24",)),
         "kube_proxy_config": ABSENT,
+        "kube_proxy": RUNS,
         **more,
     }
-    return judged_cluster(ip_pools.nat_outgoing, version=version, install=install, **facts)
+    kinds = facts.pop("kinds", (kind(felix=known(FelixSettings())),))
+    return judged_cluster(ip_pools.nat_outgoing, *kinds, version=version, install=install, **facts)
 
 
 @pytest.mark.parametrize("install", ["operator", "manifest", "none", "unknown"])
@@ -182,3 +189,23 @@ def test_long_lists_are_cut_short() -> None:
     message = judged(*pools, api_endpoints=known(servers_of(6))).message
     assert "pool-3 (10.3.0.0/16) and 3 more" in message
     assert "172.20.0.3 and 2 more" in message
+
+
+@pytest.mark.parametrize(
+    ("kinds", "proxy", "status"),
+    [
+        ((ON,), GONE, Status.PASS),
+        ((ON, ON), ABSENT, Status.PASS),
+        ((ON,), RUNS, Status.WARN),
+        ((ON, OFF), GONE, Status.WARN),
+        ((ON, kind(felix=FORBIDDEN)), GONE, Status.UNKNOWN),
+        ((ON,), FORBIDDEN, Status.UNKNOWN),
+    ],
+)
+def test_where_ebpf_mode_is_on_and_kube_proxy_gone_nothing_changes(
+    kinds: Any, proxy: Fact[Any], status: Status
+) -> None:
+    bare = IpPool(name="p", cidr="192.168.0.0/16", nat_outgoing=False)
+    finding = judged(bare, kinds=kinds, kube_proxy=proxy)
+    assert finding.status is status
+    assert finding.note is (status is Status.PASS)

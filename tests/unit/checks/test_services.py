@@ -32,7 +32,7 @@ def test_nothing_known_is_no_answer(check: Check, install: Install) -> None:
 
 @pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])
 def test_plain_services_are_no_news_at_any_release(check: Check) -> None:
-    plain = known(Services(count=9, ports=12, load_balancers=TWO, of_node_ports=TWO, session_affinity=TWO))
+    plain = known(Services(count=9, ports=12, load_balancers=TWO, of_node_ports=TWO))
     for minor in load_knowledge().minors():
         finding = judged_cluster(check, services=plain, version=str(minor))
         assert finding.status is Status.PASS
@@ -152,7 +152,8 @@ def test_names_are_few_and_harmless() -> None:
 
 
 def fields(version: str = "v3.32.1", *kinds: Any, **tags: Any) -> Finding:
-    return judged_cluster(services.features, *kinds, services=known(Services(count=5, **tags)), version=version)
+    asked = known(Services(count=5, **tags))
+    return judged_cluster(services.features, *kinds, services=asked, zones=known(3), version=version)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,6 @@ def fields(version: str = "v3.32.1", *kinds: Any, **tags: Any) -> Finding:
         ("traffic_distribution", "v3.30", Status.WARN),
         ("maglev", "v3.31.7", Status.WARN),
         ("maglev", "v3.31", Status.WARN),
-        ("session_affinity", "v3.13", Status.PASS),
     ],
 )
 def test_fields_by_release(tag: str, version: str, status: Status) -> None:
