@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 
 from ebpfcheck import __version__
-from ebpfcheck.checks.discovery import DISCOVERY_NEEDS, discover, discovered_platform
 from ebpfcheck.checks.strings import judge_strings
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
@@ -20,7 +19,17 @@ from ebpfcheck.knowledge.types import Knowledge, Release
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Install, Known, NodeFacts, Source, SourceKind
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
-from ebpfcheck.model.report import CalicoTarget, Coverage, Platform, Report, ReportTarget, Selection, Status, Tool
+from ebpfcheck.model.report import (
+    CalicoTarget,
+    Coverage,
+    Discovered,
+    Platform,
+    Report,
+    ReportTarget,
+    Selection,
+    Status,
+    Tool,
+)
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, fold_nodes
 from ebpfcheck.model.text import excerpt, visible
 from ebpfcheck.registry import load_registry
@@ -71,12 +80,16 @@ def _with_felix(facts: NodeFacts, path: str, sources: SourceIndex) -> NodeFacts:
 
 
 class Judge:
-    """Settings, held against the knowledge and the checks that there are; UsageError if they name what is not known."""
+    """Settings, held against the knowledge and the checks that there are; UsageError if they name what is not known.
 
-    def __init__(self, settings: Settings) -> None:
+    With `of_nodes`, only snapshots without a cluster can be judged, and less is loaded.
+    """
+
+    def __init__(self, settings: Settings, *, of_nodes: bool = False) -> None:
         self._settings = settings
         self._knowledge = load_knowledge()
-        self._registry = load_registry()
+        # What was picked by name may be a check of clusters, which is told from one that there is not.
+        self._registry = load_registry(of_nodes=of_nodes and not settings.only and not settings.skip)
         self._checks = self._registry.select(settings.only, settings.skip)
         target_version(self._knowledge, settings.calico_version, ClusterFacts())
 
@@ -100,14 +113,14 @@ class Judge:
         # Where checks were picked by name, those of a package that does not load were not meant.
         checks_lost = bool(self._registry.problems) and not settings.only
         verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
-        given = gather(snapshot, DISCOVERY_NEEDS, release, install)
+        platform, discovered = _discovered(snapshot, release, install)
         return Report(
             tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
             command=command,
             scope=settings.scope,
             started_at=started_at,
             finished_at=_now(),
-            target=_target(snapshot, discovered_platform(given)),
+            target=_target(snapshot, platform),
             calico=CalicoTarget(
                 version=str(target.version),
                 source=target.source,
@@ -124,7 +137,7 @@ class Judge:
             ),
             summary=summarize(findings),
             findings=findings,
-            discovered=discover(given) if snapshot.cluster else None,
+            discovered=discovered,
             problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
         )
 
@@ -218,6 +231,16 @@ def _answers(release: Release, questions: Iterable[KernelQuestion | str]) -> Ite
             yield KernelResult(release=None, status=Status.UNKNOWN, message=question)
         else:
             yield judge_strings(release, question)
+
+
+def _discovered(snapshot: Snapshot, release: Release, install: Install) -> tuple[Platform | None, Discovered | None]:
+    if snapshot.cluster is None:
+        return None, None
+    # Imported here since nodes do without, and it loads half of the checks of clusters.
+    from ebpfcheck.checks.discovery import DISCOVERY_NEEDS, discover, discovered_platform
+
+    given = gather(snapshot, DISCOVERY_NEEDS, release, install)
+    return discovered_platform(given), discover(given)
 
 
 def _install(cluster: ClusterFacts) -> Install:

@@ -265,7 +265,7 @@ def node(
         from ebpfcheck.app import Judge, snapshot_of_node
         from ebpfcheck.render import RENDERERS
 
-        judge = Judge(_settings(calico_version, install, only, skip, fail_on))
+        judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
         outputs = _outputs(format, RENDERERS, save)
         snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
     if redact:

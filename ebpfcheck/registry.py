@@ -52,15 +52,18 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
         return UsageError(f"no check is called {word!r}; {hint}")
 
 
-def load_registry() -> Registry:
-    """Return the built-in checks and those of installed packages; a package that fails to load is a problem."""
+def load_registry(*, of_nodes: bool = False) -> Registry:
+    """Return the built-in checks and those of installed packages; a package that fails to load is a problem.
+
+    With `of_nodes`, the built-in checks of clusters may be missing.
+    """
     from importlib.metadata import entry_points
 
-    from ebpfcheck.checks import BUILTIN
-
-    checks = {check.id: check for check in BUILTIN}
+    entries = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+    # Whether a package takes the id of a check shows only beside all of them.
+    checks = {check.id: check for check in _builtin(of_nodes=of_nodes and not entries)}
     problems: list[Problem] = []
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+    for entry in entries:
         try:
             loaded = entry.load()
         except Exception as error:
@@ -75,6 +78,17 @@ def load_registry() -> Registry:
             else:
                 checks[check.id] = check
     return Registry(checks=tuple(checks.values()), problems=tuple(problems))
+
+
+def _builtin(*, of_nodes: bool) -> tuple[Check, ...]:
+    # Imported here since most of the time that `ebpfcheck node` takes is for loading modules.
+    if of_nodes:
+        from ebpfcheck.checks.builtin_node import NODE_CHECKS
+
+        return NODE_CHECKS
+    from ebpfcheck.checks.builtin import BUILTIN
+
+    return BUILTIN
 
 
 def _problem(name: str, words: str) -> Problem:

@@ -19,7 +19,7 @@ from ebpfcheck.model.check import (
     unseen,
     warn,
 )
-from ebpfcheck.model.cluster import ClusterFacts, IpPool, Services
+from ebpfcheck.model.cluster import ClusterFacts, IpPool
 from ebpfcheck.model.facts import Fact, FelixSettings, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.versions import CalicoVersion
@@ -33,7 +33,6 @@ _CALICO_POLICIES = optional(ClusterFacts.calico_policies)
 _NETWORK_POLICIES = optional(ClusterFacts.network_policies)
 _OTHER_NETWORKS = optional(ClusterFacts.other_networks)
 _FELIX = over_nodes(NodeKind.felix)
-_KERNELS = over_nodes(NodeKind.kernel_release)
 _SYSTEMS = over_nodes(NodeKind.os_image)
 _HARDEN = over_nodes(NodeKind.bpf_jit_harden)
 
@@ -76,16 +75,6 @@ def _pools(holds: Callable[[IpPool], bool]) -> Callable[[Given], Answer]:
     return answer
 
 
-def _services(holds: Callable[[Services], bool]) -> Callable[[Given], Answer]:
-    def answer(given: Given) -> Answer:
-        services = given[_SERVICES]
-        if isinstance(services, Unknown):
-            return services
-        return isinstance(services, Known) and holds(services.value)
-
-    return answer
-
-
 def _begins(shares: tuple[Share[str], ...], beginnings: tuple[str, ...]) -> Answer:
     """Whether the text of some node begins so."""
     if not shares:
@@ -123,6 +112,13 @@ def _is_hardened(given: Given) -> Answer:
     return _begins(given[_SYSTEMS], given.release.known_bugs.hardened.systems)
 
 
+def _has_node_ports(given: Given) -> Answer:
+    services = given[_SERVICES]
+    if isinstance(services, Unknown):
+        return services
+    return isinstance(services, Known) and services.value.of_node_ports.count > 0
+
+
 def _has_policies(given: Given) -> Answer:
     facts = (given[_CALICO_POLICIES], given[_NETWORK_POLICIES])
     return _one_of(
@@ -147,10 +143,9 @@ _CONDITIONS: dict[Condition, Callable[[Given], Answer]] = {
     "debug-log": _felix(lambda felix: (felix.bpf_log_level or "").lower() == "debug"),
     "ebpf-on": _felix(is_on),
     "hardened": _is_hardened,
-    "internal-policy": _services(lambda services: services.internal_local.count > 0),
     "ipv6": _pools(lambda pool: ":" in pool.cidr),
     "map-sizes": _has_own_map_sizes,
-    "node-ports": _services(lambda services: services.of_node_ports.count > 0),
+    "node-ports": _has_node_ports,
     "policies": _has_policies,
     "vxlan": _pools(lambda pool: pool.vxlan_mode != _OFF),
 }
@@ -169,7 +164,6 @@ def _concerns(given: Given, bug: KnownBug) -> Answer:
     return _all_of(
         (
             *(_CONDITIONS[condition](given) for condition in bug.when),
-            *((_begins(given[_KERNELS], bug.kernels),) if bug.kernels else ()),
             *((_runs(given, bug.running),) if bug.running else ()),
         )
     )
@@ -200,7 +194,7 @@ def _severity(release: Release) -> Severity | None:
     severity=_severity,
     needs=(
         _NODE, _RUNNING, _INSTALLATION, _POOLS, _SERVICES, _CALICO_POLICIES, _NETWORK_POLICIES, _OTHER_NETWORKS,
-        _FELIX, _KERNELS, _SYSTEMS, _HARDEN,
+        _FELIX, _SYSTEMS, _HARDEN,
     ),
 )  # fmt: skip
 def known_bad(given: Given) -> Outcome:

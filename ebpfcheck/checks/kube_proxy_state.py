@@ -198,14 +198,20 @@ def _state_of_absent(given: Given, platform: ProxyPlatform | None, on_nodes: _On
 def _marked(given: Given, marks: Marks) -> Iterator[tuple[ProxyOwner, str]]:
     """Return the marks of owners that kube-proxy carries, each as it is shown."""
     for owner in given.release.kube_proxy.owner:
-        for key, value in marks.labels:
-            if _fits(owner.label, key):
-                yield owner, f"label {excerpt(key, 80)}={excerpt(value, 60)}"
-        for key in marks.annotations:
-            if _fits(owner.annotation, key):
-                yield owner, f"annotation {excerpt(key, 80)}"
+        for sign in signs_of(owner, marks):
+            yield owner, sign
         if owner.manager and owner.manager in marks.managers:
             yield owner, f"field manager {owner.manager}"
+
+
+def signs_of(owner: ProxyOwner, marks: Marks) -> Iterator[str]:
+    """Return the labels and annotations of an object that an owner leaves, each as it is shown."""
+    for key, value in marks.labels:
+        if _fits(owner.label, key):
+            yield f"label {excerpt(key, 80)}={excerpt(value, 60)}"
+    for key in marks.annotations:
+        if _fits(owner.annotation, key):
+            yield f"annotation {excerpt(key, 80)}"
 
 
 def _fits(pattern: str, key: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from ebpfcheck.checks.kube_proxy_state import signs_of
 from ebpfcheck.model.check import Given, Outcome, check, not_applicable, optional, passed, unseen
 from ebpfcheck.model.cluster import ClusterFacts, Marks
 from ebpfcheck.model.facts import Known, Unknown
@@ -84,20 +85,14 @@ def _telling(given: Given, marks: Marks) -> tuple[_Mark, ...]:
 
 def _marks(given: Given, marks: Marks) -> Iterator[_Mark]:
     rules = given.release.health
+    by_others = tuple(
+        (key, value) for key, value in marks.labels if not (key == _MANAGED_BY and value in rules.config_owner.ignored)
+    )
     for owner in given.release.kube_proxy.owner:
-        for key, value in marks.labels:
-            if _fits(owner.label, key) and not (key == _MANAGED_BY and value in rules.config_owner.ignored):
-                shown = f"label {excerpt(key, 80)}={excerpt(value, 60)}"
-                yield _Mark(owner=owner.name, shown=shown, is_generic=owner.generic)
-        for key in marks.annotations:
-            if _fits(owner.annotation, key):
-                yield _Mark(owner=owner.name, shown=f"annotation {excerpt(key, 80)}", is_generic=owner.generic)
+        for sign in signs_of(owner, msgspec.structs.replace(marks, labels=by_others)):
+            yield _Mark(owner=owner.name, shown=sign, is_generic=owner.generic)
     for rule in rules.config_manager:
         if rule.manager in marks.managers:
             yield _Mark(owner=rule.name, shown=f"field manager {rule.manager}")
     for kind in marks.owners:
         yield _Mark(owner=f"the {excerpt(kind, 60)} that owns it", shown=f"owner {excerpt(kind, 60)}")
-
-
-def _fits(pattern: str, key: str) -> bool:
-    return key.startswith(pattern) if pattern.endswith("/") else bool(pattern) and key == pattern

@@ -5,8 +5,7 @@ from typing import Literal
 from ebpfcheck.knowledge.table import Table
 
 Condition = Literal[
-    "aws-cni", "bootstrap", "debug-log", "ebpf-on", "hardened", "internal-policy", "ipv6", "map-sizes", "node-ports",
-    "policies", "vxlan",
+    "aws-cni", "bootstrap", "debug-log", "ebpf-on", "hardened", "ipv6", "map-sizes", "node-ports", "policies", "vxlan",
 ]  # fmt: skip
 
 
@@ -20,8 +19,6 @@ class KnownBug(Table, frozen=True, kw_only=True):
     """The first release without it, where one is known."""
     when: tuple[Condition, ...] = ()
     """What it takes, all of it; nothing where it concerns every cluster."""
-    kernels: tuple[str, ...] = ()
-    """How kernels begin that it takes; nothing where it takes none."""
     running: str = ""
     """The releases that run now; nothing where that does not matter."""
     status: Literal["fail", "warn", "note"]

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ebpfcheck.checks import BUILTIN
+from ebpfcheck.checks.builtin import BUILTIN
 from tests.acceptance.command import PROGRAM, run
 from tests.builders import FIXTURES, NONCE, document
 

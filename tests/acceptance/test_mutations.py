@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.engine import judge
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import parse_known

@@ -3,7 +3,7 @@
 import pytest
 
 from ebpfcheck.app import running_version
-from ebpfcheck.checks import BUILTIN
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.collect.rights import RULES, Rule
 from ebpfcheck.engine import judge
 from ebpfcheck.knowledge.load import load_knowledge

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.engine import judge
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.codec import decode_snapshot, schema_of

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN, host, residue
+from ebpfcheck.checks import host, residue
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
 from ebpfcheck.collect.local import SURVEY_SCRIPT, LocalTransport
 from ebpfcheck.collect.node import node_facts

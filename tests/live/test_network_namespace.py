@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN, network, ports, residue
+from ebpfcheck.checks import network, ports, residue
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.collect.local import SURVEY_SCRIPT, LocalTransport
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey

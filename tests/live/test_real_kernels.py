@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.facts import Absent, Fact, Install, Known, NodeKind, SourceKind

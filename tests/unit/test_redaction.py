@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebpfcheck.checks import BUILTIN
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.redaction import RULES, Rule, redacted
 from ebpfcheck.collect.transport import Survey

@@ -1,8 +1,10 @@
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
 
-from ebpfcheck.checks import BUILTIN
+from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.errors import UsageError
 from ebpfcheck.model.check import Check, check, passed
 from ebpfcheck.model.report import Severity
@@ -15,6 +17,7 @@ def made(id: str) -> Check:
 
 GOOD = (made("acme.one"), made("acme.two"))
 DUPLICATE = (made("node.arch"),)
+OF_CLUSTERS = (made("cluster.platform"),)
 NOT_CHECKS = ["acme.one"]
 
 
@@ -57,6 +60,27 @@ def test_a_package_that_cannot_be_used_is_a_problem(plugins: list[EntryPoint], v
     (problem,) = registry.problems
     assert problem.source == "plugin bad"
     assert words in problem.detail
+
+
+@pytest.mark.parametrize("value", [None, f"{__name__}:GOOD", f"{__name__}:OF_CLUSTERS"])
+def test_where_only_nodes_are_judged_the_same_checks_of_nodes_and_the_same_problems_are_there(
+    plugins: list[EntryPoint], value: str | None
+) -> None:
+    if value is not None:
+        plugins.append(entry("acme", value))
+    everything, of_nodes = load_registry(), load_registry(of_nodes=True)
+    assert [one for one in everything.checks if one.scope == "node"] == [
+        one for one in of_nodes.checks if one.scope == "node"
+    ]
+    assert of_nodes.problems == everything.problems
+
+
+def test_for_nodes_the_checks_of_clusters_are_not_loaded() -> None:
+    code = (
+        "import sys; from ebpfcheck.registry import load_registry; load_registry(of_nodes=True);"
+        "print([name for name in sys.modules if name in ('ebpfcheck.checks.builtin', 'ebpfcheck.checks.dns')])"
+    )
+    assert subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 REGISTRY = Registry(checks=(made("node.a.x"), made("node.a.y"), made("node.b")))
