@@ -343,6 +343,12 @@ def test_hardened_nodes(kind: NodeKind, facts: dict[str, Any], has: bool | None)
     assert ("could not be told: large policies" in finding.message) is (has is None)
 
 
+def test_a_node_whose_hardening_is_seen_tells_nothing_of_the_others() -> None:
+    surveyed, not_surveyed = node(bpf_jit_harden=known(0)), BOTTLEROCKET
+    assert "large policies" not in judged(surveyed, version="v3.30.3", **POLICIES).message
+    assert "large policies" in judged(surveyed, not_surveyed, version="v3.30.3", **POLICIES).message
+
+
 @pytest.mark.parametrize("services", [ABSENT, known(Services()), known(Services(external_local=ONE))])
 def test_services_that_need_nothing(services: Fact[Any]) -> None:
     finding = judged(version="v3.29.1", **{**AWS, "services": services})

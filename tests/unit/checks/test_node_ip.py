@@ -140,6 +140,8 @@ def test_a_hostile_range() -> None:
         (asked("firstFound", ""), (V4, V6), of(ipv4=3, found=3), Status.PASS, "On all 3"),
         (asked("", ""), (V4, V6), of(dual=3, found=3), Status.WARN, "IPv4 and IPv6 addresses"),
         (asked("", "firstFound"), (V6,), of(ipv6=3, found=3), Status.PASS, "On all 3"),
+        # Of the nodes' IPv4 addresses nothing makes use where all pools are for IPv6.
+        (asked("", "firstFound"), (V6,), of(dual=3, found=3), Status.PASS, "On all 3"),
         (asked(None, "firstFound"), (V6,), of(ipv6=3, found=3), Status.WARN, "IPv6 InternalIPs alone"),
         (asked("firstFound", "firstFound"), (V6,), of(ipv6=3, found=3), Status.PASS, "On all 3"),
         (asked(None, "firstFound"), (V6,), of(ipv6=2, dual=1, found=3), Status.PASS, "On all 3"),
