@@ -27,9 +27,11 @@ pytestmark = [
 ]
 
 STORY = FIXTURES / "api" / "kubeadm-single"
-# What an API server, its controllers and kubelets keep to themselves, or make anew.
+# What an API server, its controllers and kubelets keep to themselves, or make anew. Namespaces that are not there are
+# made first, and those that are there may not be deleted.
 NOT_APPLIED = (
     "CustomResourceDefinition",
+    "Namespace",
     "Pod",
     "ReplicaSet",
     "Event",
