@@ -1,4 +1,4 @@
-"""The use cases: plain arguments in, a snapshot or a report out. Nothing here prints or exits."""
+"""The use cases of judging: plain arguments and a snapshot in, a report out. Nothing here prints or exits."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -8,16 +8,14 @@ import msgspec
 
 from ebpfcheck import __version__
 from ebpfcheck.checks.strings import judge_strings
-from ebpfcheck.collect.node import node_facts
-from ebpfcheck.collect.transport import Survey
 from ebpfcheck.engine import decide, gather, judge, summarize
 from ebpfcheck.errors import UsageError
-from ebpfcheck.exitcodes import FailOn, exit_code, kernel_exit_code
+from ebpfcheck.exitcodes import ExitCode, FailOn, exit_code, kernel_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Install, Known, NodeFacts, Source, SourceKind
+from ebpfcheck.model.facts import Install, Known
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
 from ebpfcheck.model.report import (
     CalicoTarget,
@@ -30,7 +28,7 @@ from ebpfcheck.model.report import (
     Status,
     Tool,
 )
-from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, fold_nodes
+from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.model.text import excerpt, visible
 from ebpfcheck.registry import load_registry
 from ebpfcheck.settings import Settings
@@ -47,38 +45,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     remark: str | None = None
 
 
-def snapshot_of_node(survey: Survey, kind: SourceKind, felix_config: str | None = None) -> Snapshot:
-    """Return the snapshot of one node that was surveyed, with what a file says of FelixConfiguration.
-
-    CannotRunError if nothing could be learned, UsageError if the file cannot be read.
-    """
-    sources = SourceIndex()
-    facts, problems = node_facts(survey, kind, sources)
-    if felix_config is not None:
-        facts = _with_felix(facts, felix_config, sources)
-    kinds, nodes = fold_nodes((facts,))
-    return Snapshot(
-        tool_version=__version__,
-        taken_at=_now(),
-        sources=sources.listed(),
-        kinds=kinds,
-        nodes=nodes,
-        problems=problems,
-    )
-
-
-def _with_felix(facts: NodeFacts, path: str, sources: SourceIndex) -> NodeFacts:
-    # Imported here since most runs do without, and YAML takes a while to load.
-    from ebpfcheck.collect.felix import load_felix_settings
-
-    # kubelet names a node by its host name in lower case.
-    felix = Known(
-        value=load_felix_settings(path, facts.identity.name.lower()),
-        source=sources.add(Source(kind=SourceKind.LOCAL, locator=f"--felix-config {path}")),
-    )
-    return msgspec.structs.replace(facts, kind=msgspec.structs.replace(facts.kind, felix=felix))
-
-
 class Judge:
     """Settings, held against the knowledge and the checks that there are; UsageError if they name what is not known.
 
@@ -93,8 +59,11 @@ class Judge:
         self._checks = self._registry.select(settings.only, settings.skip)
         target_version(self._knowledge, settings.calico_version, ClusterFacts())
 
-    def report(self, snapshot: Snapshot, command: str, started_at: datetime) -> Report:
-        """Judge a snapshot; UsageError if the checks that were picked concern a cluster and it holds none."""
+    def report(self, snapshot: Snapshot, command: str, started_at: datetime, *, is_interrupted: bool = False) -> Report:
+        """Judge a snapshot; UsageError if the checks that were picked concern a cluster and it holds none.
+
+        `is_interrupted`: the user did not wait for all of it, which the exit code then says.
+        """
         settings = self._settings
         cluster = snapshot.cluster or ClusterFacts()
         target = target_version(self._knowledge, settings.calico_version, cluster)
@@ -129,7 +98,7 @@ class Judge:
                 felix_settings=_felix_source(snapshot),
             ),
             verdict=verdict,
-            exit_code=exit_code(verdict, settings.fail_on),
+            exit_code=ExitCode.INTERRUPTED if is_interrupted else exit_code(verdict, settings.fail_on),
             coverage=coverage,
             selection=Selection(
                 run=len(checks),

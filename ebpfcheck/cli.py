@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Wider lines than this are hard to read, narrower ones than this cannot hold a table.
 _WIDEST, _NARROWEST = 120, 40
 _LONGEST_TIMEOUT = 86400.0
+_MOST_AT_ONCE = 1000
 # What typer makes of Ctrl-C; it is ExitCode.INTERRUPTED.
 _INTERRUPTED = 130
 
@@ -171,6 +172,23 @@ ScopeOption = Annotated[
     typer.Option(help="nodes: what only a look at the nodes tells counts too; api: gate on what the API tells alone."),
 ]
 TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long collecting may take at most.")]
+DeadlineOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="How long looking at all nodes may take at most (default: as long as it takes)."
+    ),
+]
+ConcurrencyOption = Annotated[int, typer.Option(metavar="N", help="How many nodes are looked at at once.")]
+KubeconfigOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="The kubeconfig (default: KUBECONFIG, ~/.kube/config, or the service account inside of a cluster).",
+    ),
+]
+ContextOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The context of the kubeconfig (default: its current one).")
+]
 
 
 def run(arguments: list[str]) -> int:
@@ -234,8 +252,36 @@ def root(
     """Hold the options that come before a command."""
 
 
-@app.command(short_help="Look at this machine and say whether eBPF mode will work on it.")
+@app.command(short_help="Look at this machine, or hosts over SSH: will eBPF mode work?")
 def node(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]...",
+            help="Hosts to look at over SSH: [user@]host[:port], also node[01-40]; none stands for this machine.",
+        ),
+    ] = None,
+    hosts_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file with one TARGET a line, # for comments; - reads stdin.")
+    ] = None,
+    from_cluster: Annotated[
+        bool,
+        typer.Option("--from-cluster", help="All Linux nodes of the current cluster, by their internal addresses."),
+    ] = False,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    concurrency: ConcurrencyOption = 8,
+    ssh_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For ssh's -o, such as User=admin; may be repeated.")
+    ] = None,
+    ssh_config: Annotated[str | None, typer.Option(metavar="FILE", help="For ssh's -F.")] = None,
+    identity: Annotated[str | None, typer.Option(metavar="FILE", help="A private key, for ssh's -i.")] = None,
+    jump: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Go through this host, by one connection for all TARGETs.")
+    ] = None,
+    become: Annotated[
+        bool, typer.Option("--become", help="Run the survey as root, by sudo where it asks no password.")
+    ] = False,
     calico_version: CalicoVersionOption = None,
     install: InstallOption = None,
     format: FormatOption = None,
@@ -245,48 +291,77 @@ def node(
     felix_config: FelixConfigOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
-    timeout: TimeoutOption = 30.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long looking at one machine may take at most.")
+    ] = 30.0,
+    deadline: DeadlineOption = None,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
 ) -> int:
-    """Look at this machine and say whether eBPF mode will work on it.
+    """Look at this machine, or at hosts over SSH, and say whether eBPF mode will work there.
 
-    It changes nothing. Run it as root to see all there is; what only root can see is unknown otherwise.
+    It changes nothing. What only root can see is unknown otherwise: run it as root, or with --become over SSH. SSH is
+    your own ssh's, with its configuration, agent and known hosts, in batch mode.
 
-    Example: ebpfcheck node --calico-version v3.32 --save node.json
+    Examples: ebpfcheck node --calico-version v3.32 --save node.json
+              ebpfcheck node --become 'admin@node[01-40]' --jump bastion
     """
-    from ebpfcheck.collect.local import LocalTransport
-
     started_at = datetime.now(UTC)
-    _check_timeout(timeout)
-    with LocalTransport().start(timeout) as running:
-        # Loaded while the survey runs, which takes about as long.
-        from ebpfcheck.app import Judge, snapshot_of_node
+    _check_timeout("--timeout", timeout)
+    is_interrupted = False
+    if targets or hosts_file is not None or from_cluster:
+        from ebpfcheck.app import Judge
+        from ebpfcheck.collect.ssh import SshOptions
+        from ebpfcheck.hosts import HostsRequest, snapshot_of_hosts
+        from ebpfcheck.progress import Progress
         from ebpfcheck.render import RENDERERS
 
+        _end_on_sigterm()
+        request = HostsRequest(
+            words=tuple(targets or ()),
+            hosts_file=hosts_file,
+            from_cluster=from_cluster,
+            kubeconfig=kubeconfig,
+            context=context,
+            ssh=SshOptions(
+                options=tuple(ssh_option or ()), config=ssh_config, identity=identity, jump=jump, become=become
+            ),
+            concurrency=_checked_concurrency(concurrency),
+            timeout=timeout,
+            deadline=_deadline(deadline),
+            felix_config=felix_config,
+        )
         judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
         outputs = _outputs(format, RENDERERS, save)
-        snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
+        with Progress() as progress:
+            snapshot, is_interrupted = snapshot_of_hosts(request, progress.show)
+    else:
+        from ebpfcheck.collect.local import LocalTransport
+
+        if any((ssh_option, ssh_config, identity, jump, become, kubeconfig, context, deadline)):
+            raise _usage_error("options for SSH were given, but no TARGET, --hosts-file or --from-cluster")
+        with LocalTransport().start(timeout) as running:
+            # Loaded while the survey runs, which takes about as long.
+            from ebpfcheck.app import Judge
+            from ebpfcheck.render import RENDERERS
+            from ebpfcheck.survey import snapshot_of_node
+
+            judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
+            outputs = _outputs(format, RENDERERS, save)
+            snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
     if redact:
         from ebpfcheck.collect.redaction import redacted
 
         snapshot = redacted(snapshot)
-    return _report(judge, snapshot, "node", started_at, outputs, _options(color, verbose, quiet), color, save)
+    options = _options(color, verbose, quiet)
+    return _report(judge, snapshot, "node", started_at, outputs, options, color, save, is_interrupted=is_interrupted)
 
 
 @app.command(short_help="Look at a cluster and say whether eBPF mode will work on it.")
 def cluster(
-    kubeconfig: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="The kubeconfig (default: KUBECONFIG, ~/.kube/config, or the service account inside of a cluster).",
-        ),
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The context of the kubeconfig (default: its current one).")
-    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
     scope: ScopeOption = ScopeChoice.nodes,
     probe: Annotated[  # noqa: ARG001 - saying that the nodes stay unseen is all there is to choose
         ProbeChoice,
@@ -318,18 +393,13 @@ def cluster(
 
     Example: ebpfcheck cluster --context prod --save prod.json
     """
-    import signal
-
     from ebpfcheck.collect.login import Login
     from ebpfcheck.progress import Progress
 
-    # An exec plugin must not outlive us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_on_sigterm()
     started_at = datetime.now(UTC)
-    _check_timeout(timeout)
-    if "" in (kubeconfig, context):
-        # An unset variable in a CI job must not quietly pick another cluster.
-        raise _usage_error("an empty --kubeconfig or --context names nothing")
+    _check_timeout("--timeout", timeout)
+    _check_cluster(kubeconfig, context)
     deadline = time.monotonic() + timeout
     with Login(kubeconfig, context, timeout) as login, Progress() as progress:
         # Loaded while the kubeconfig is, which takes about as long.
@@ -503,9 +573,36 @@ def _settings(
     )
 
 
-def _check_timeout(timeout: float) -> None:
-    if not 0 < timeout <= _LONGEST_TIMEOUT:
-        raise _usage_error(f"--timeout: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
+def _end_on_sigterm() -> None:
+    """Take SIGTERM as Ctrl-C is taken, so that nothing that was started outlives this process."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _check_timeout(option: str, seconds: float) -> None:
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise _usage_error(f"{option}: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
+
+
+def _check_cluster(kubeconfig: str | None, context: str | None) -> None:
+    if "" in (kubeconfig, context):
+        # An unset variable in a CI job must not quietly pick another cluster.
+        raise _usage_error("an empty --kubeconfig or --context names nothing")
+
+
+def _deadline(seconds: float | None) -> float:
+    """Return the moment (time.monotonic) at which looking at all nodes must be over."""
+    if seconds is None:
+        return float("inf")
+    _check_timeout("--deadline", seconds)
+    return time.monotonic() + seconds
+
+
+def _checked_concurrency(number: int) -> int:
+    if not 0 < number <= _MOST_AT_ONCE:
+        raise _usage_error(f"--concurrency: give a number from 1 to {_MOST_AT_ONCE}")
+    return number
 
 
 def _usage_error(words: str) -> Exception:
@@ -534,12 +631,14 @@ def _report(
     options: "RenderOptions",
     color: ColorChoice,
     save: str | None,
+    *,
+    is_interrupted: bool = False,
 ) -> int:
     """Judge and show a snapshot. It is shown even if it cannot be saved."""
     from ebpfcheck.collect.snapshots import save_snapshot
     from ebpfcheck.render import renderer
 
-    report = judge.report(snapshot, command, started_at.replace(microsecond=0))
+    report = judge.report(snapshot, command, started_at.replace(microsecond=0), is_interrupted=is_interrupted)
     _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
     if save is not None:
         save_snapshot(snapshot, save)

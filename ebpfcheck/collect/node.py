@@ -5,6 +5,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 import distro
@@ -14,8 +15,7 @@ from ebpfcheck.collect import hooks, host, network
 from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
 from ebpfcheck.collect.mounts import MountTable, mount_holding, normal_path, parse_mount_table, visible_at
 from ebpfcheck.collect.sections import SectionReader, behind, number, one_line
-from ebpfcheck.collect.transport import Survey
-from ebpfcheck.errors import CannotRunError
+from ebpfcheck.collect.transport import NotReachedError, Survey
 from ebpfcheck.model.facts import (
     Absent,
     Fact,
@@ -65,11 +65,12 @@ NAMESPACE_WORDS = "the survey ran in another mount namespace than process 1, whi
 
 
 def node_facts(survey: Survey, kind: SourceKind, sources: SourceIndex) -> tuple[NodeFacts, tuple[Problem, ...]]:
-    """Return the facts that a survey gives and what went wrong; CannotRunError if not one frame of it is there."""
+    """Return the facts that a survey gives and what went wrong; NotReachedError if that is nothing at all."""
     document = read_document(survey.data, survey.nonce)
     if not document.sections:
-        raise CannotRunError(
-            f"the survey printed nothing that can be read{': ' + survey.detail if survey.detail else ''}"
+        raise NotReachedError(
+            survey.cut or Reason.UNPARSABLE,
+            f"the survey printed nothing that can be read{': ' + survey.detail if survey.detail else ''}",
         )
     reader = _Reader(document, survey, kind, sources)
     problems: tuple[Problem, ...] = ()
@@ -83,7 +84,10 @@ def node_facts(survey: Survey, kind: SourceKind, sources: SourceIndex) -> tuple[
         )
     facts = reader.facts()
     if all(isinstance(getattr(facts.kind, name), Unknown) for name in facts.kind.__struct_fields__):
-        raise CannotRunError(f"nothing could be learned: {survey.detail or 'every part of the survey failed'}")
+        raise NotReachedError(
+            survey.cut or Reason.NOT_COLLECTED,
+            f"nothing could be learned: {survey.detail or 'every part of the survey failed'}",
+        )
     return facts, problems
 
 
@@ -420,6 +424,8 @@ def _fstab_lines(text: str) -> tuple[str, ...]:
     )
 
 
+# Many nodes share one.
+@lru_cache(maxsize=64)
 def _os_release(text: str) -> OsRelease:
     if len(text) > 64 * 1024:
         raise ValueError("it is too long")

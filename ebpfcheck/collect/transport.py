@@ -1,11 +1,15 @@
 """Roads to a node: what every transport does, and what it brings back."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 import msgspec
 
+from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.model.facts import Reason, SourceKind
+
+SURVEY_SCRIPT = Path(__file__).with_name("survey.sh")
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,11 +21,26 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class NotReachedError(Exception):
+    """A node that no survey came back from, why, and the words of what failed on the way."""
+
+    def __init__(self, reason: Reason, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+        self.words = words
+
+
 class Running(Protocol):
     """A survey under way; leaving its `with` block ends it and all that it started."""
 
     def finish(self) -> Survey:
-        """Wait for the survey's end or its deadline and return what was printed until then."""
+        """Wait for the survey's end or its deadline and return what was printed until then.
+
+        NotReachedError where nothing of it came.
+        """
+
+    def end(self) -> None:
+        """End it now, from any thread; `finish` returns with what there is."""
 
     def __enter__(self) -> Self: ...
 
@@ -38,4 +57,11 @@ class Transport(Protocol):
         """The kind that the facts' sources carry."""
 
     def start(self, timeout: float) -> Running:
-        """Start survey.sh on the node, to last `timeout` seconds at most; CannotRunError if that cannot be done."""
+        """Start survey.sh on the node, to last `timeout` seconds at most; NotReachedError if that cannot be done."""
+
+
+def cut_words(cut: Reason | None, timeout: float) -> str:
+    """Say why what a survey printed was not read to its end, in words for the user; "" where it was."""
+    if cut is Reason.TIMEOUT:
+        return f"the survey took longer than {timeout:g} s"
+    return f"the survey printed more than {SURVEY_LIMIT} bytes" if cut else ""

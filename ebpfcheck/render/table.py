@@ -1,10 +1,15 @@
 """The report for people: the verdict first, then what is wrong, each with what was seen, needed and what to do."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from ebpfcheck.model.report import Finding, Remediation, Report, Severity, Status, Verdict
+from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, STATUS_WORDS, Page
 
 _SHOWN_SUBJECTS = 5
+_SHOWN_REASONS = 10
 _WORST_FIRST = (Status.FAIL, Status.WARN, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
 _SOURCES = {
     "flag": "as asked",
@@ -28,8 +33,7 @@ def render(report: Report, options: RenderOptions) -> str:
         _discovered(page, report)
     for problem in report.problems:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
-    for node in report.coverage.unseen:
-        page.paragraph(f"Not seen: {node.name}: {node.detail} ({node.reason})", "magenta")
+    _unseen(page, report.coverage.unseen, options)
     folded: dict[tuple[str, str], list[Finding]] = {}
     for status in _WORST_FIRST:
         of_status = [finding for finding in report.findings if finding.status is status]
@@ -47,6 +51,20 @@ def render(report: Report, options: RenderOptions) -> str:
                 _finding(page, finding, report.coverage.nodes_total, with_evidence=options.verbosity > 0)
     _folded(page, folded)
     return page.text()
+
+
+def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> None:
+    """Name the nodes that were not seen, those together that have the same reason."""
+    together: dict[tuple[str, str], list[str]] = {}
+    for node in nodes:
+        together.setdefault((node.detail, node.reason), []).append(node.name)
+    shown = len(together) if options.verbosity > 0 else _SHOWN_REASONS
+    for (detail, reason), names in list(together.items())[:shown]:
+        page.paragraph(f"Not seen: {_listed(names)}: {detail} ({reason})", "magenta")
+    left = [reason for (_, reason), names in list(together.items())[shown:] for _ in names]
+    if left:
+        counts = ", ".join(f"{number} {reason}" for reason, number in Counter(left).most_common())
+        page.paragraph(f"Not seen: {len(left)} more ({counts}), shown by -v", "magenta")
 
 
 def _verdict(page: Page, report: Report) -> None:
@@ -165,9 +183,12 @@ def _row(page: Page, label: str, text: str) -> None:
 
 
 def _subjects(finding: Finding, total: int) -> str:
-    shown = ", ".join(finding.subjects[:_SHOWN_SUBJECTS])
-    left = len(finding.subjects) - _SHOWN_SUBJECTS
-    return f"{len(finding.subjects)} of {total} nodes: {shown}" + (f" and {left} more" if left > 0 else "")
+    return f"{len(finding.subjects)} of {total} nodes: {_listed(finding.subjects)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    left = len(names) - _SHOWN_SUBJECTS
+    return ", ".join(names[:_SHOWN_SUBJECTS]) + (f" and {left} more" if left > 0 else "")
 
 
 def _cannot_matter(finding: Finding) -> bool:

@@ -67,6 +67,17 @@ def test_list_of_checks(golden: SnapshotAssertion) -> None:
     assert run("checks", "--calico-version", "v3.32.1").stdout == golden
 
 
+def test_help_says_what_each_argument_is() -> None:
+    for command, words in (
+        ("node", "Hosts to look at over SSH"),
+        ("kernel", "Kernel releases as"),
+        ("evaluate", "A file that --save wrote"),
+        ("checks", "The check to explain"),
+        ("schema", "report, snapshot or kernel"),
+    ):
+        assert words in run(command, "--help").stdout
+
+
 def test_help(golden: SnapshotAssertion) -> None:
     assert run("--help").stdout == golden
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpfcheck.collect.local import SURVEY_SCRIPT
+from ebpfcheck.collect.transport import SURVEY_SCRIPT
 from tests.builders import ROOT
 from tests.live.tools import need
 

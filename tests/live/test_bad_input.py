@@ -10,9 +10,9 @@ import pytest
 from ebpfcheck.checks import host, residue
 from ebpfcheck.checks.builtin import BUILTIN
 from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
-from ebpfcheck.collect.local import SURVEY_SCRIPT, LocalTransport
+from ebpfcheck.collect.local import LocalTransport
 from ebpfcheck.collect.node import node_facts
-from ebpfcheck.collect.transport import Survey
+from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey
 from ebpfcheck.model.facts import Known, KubeChains, NodeFacts, Reason, SourceKind, Unknown
 from ebpfcheck.model.report import Status
 from ebpfcheck.model.snapshot import SourceIndex

@@ -11,9 +11,9 @@ import pytest
 
 from ebpfcheck.checks import network, ports, residue
 from ebpfcheck.checks.builtin import BUILTIN
-from ebpfcheck.collect.local import SURVEY_SCRIPT, LocalTransport
+from ebpfcheck.collect.local import LocalTransport
 from ebpfcheck.collect.node import node_facts
-from ebpfcheck.collect.transport import Survey
+from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey
 from ebpfcheck.model.facts import Known, NodeKind, Unknown
 from ebpfcheck.model.report import Status
 from ebpfcheck.model.snapshot import SourceIndex

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ebpfcheck.collect.framing import State, read_document
-from ebpfcheck.collect.local import SURVEY_SCRIPT
+from ebpfcheck.collect.transport import SURVEY_SCRIPT
 from tests.live.tools import need
 
 pytestmark = pytest.mark.live

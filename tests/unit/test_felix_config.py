@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpfcheck.collect.felix import from_environment, load_felix_settings
+from ebpfcheck.collect.felix import FelixFile, from_environment
 from ebpfcheck.errors import UsageError
 from ebpfcheck.model.facts import FelixSettings
 
@@ -33,7 +33,7 @@ items:
 def load(tmp_path: Path, text: str | bytes, node: str = "worker-1") -> FelixSettings:
     path = tmp_path / "felix.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return load_felix_settings(str(path), node)
+    return FelixFile(str(path)).settings_of(node)
 
 
 def test_what_is_set_for_the_node_outranks_the_default(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_is_none_is_refused_in_one_line(tmp_path: Path, text: str | bytes, 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        load_felix_settings(str(tmp_path / "none"), "worker-1")
+        FelixFile(str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(
