@@ -4,7 +4,7 @@ from ebpfcheck.model.report import Finding, Remediation, Report, Severity, Statu
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, STATUS_WORDS, Page
 
-_SHOWN_SUBJECTS = 5
+_SHOWN_NAMES = 5
 _WORST_FIRST = (Status.FAIL, Status.WARN, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
 _SOURCES = {
     "flag": "as asked",
@@ -78,8 +78,10 @@ def _context(report: Report) -> str:
     if report.target.kind == "cluster" and not coverage.nodes_total:
         parts.append("the cluster has no nodes")
     elif coverage.nodes_total > 1 or coverage.unseen:
-        least = "at least " if report.target.kind == "cluster" and coverage.unseen else ""
-        parts.append(f"{coverage.nodes_surveyed} of {least}{coverage.nodes_total:,} nodes looked at")
+        least = "at least " if report.target.kind == "cluster" and coverage.nodes_unlisted else ""
+        looked = f"{coverage.nodes_surveyed:,} of {least}{coverage.nodes_total:,} nodes looked at"
+        inferred = f", {coverage.nodes_inferred:,} inferred from nodes alike" if coverage.nodes_inferred else ""
+        parts.append(looked + inferred)
     if calico.remark:
         parts.append(calico.remark)
     text = "; ".join(parts) + "."
@@ -137,7 +139,7 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "on", _subjects(finding, total))
     _row(page, "", finding.message)
     if finding.inferred_from:
-        _row(page, "inferred", f"from {', '.join(finding.inferred_from)}")
+        _row(page, "inferred", f"from {_names(finding.inferred_from)}")
     if finding.observed:
         _row(page, "seen", finding.observed)
     if finding.required:
@@ -165,9 +167,12 @@ def _row(page: Page, label: str, text: str) -> None:
 
 
 def _subjects(finding: Finding, total: int) -> str:
-    shown = ", ".join(finding.subjects[:_SHOWN_SUBJECTS])
-    left = len(finding.subjects) - _SHOWN_SUBJECTS
-    return f"{len(finding.subjects)} of {total} nodes: {shown}" + (f" and {left} more" if left > 0 else "")
+    return f"{len(finding.subjects):,} of {total:,} nodes: {_names(finding.subjects)}"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    left = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {left:,} more" if left > 0 else "")
 
 
 def _cannot_matter(finding: Finding) -> bool:
