@@ -74,11 +74,7 @@ class Judge:
         if not checks:
             raise UsageError("the checks that were picked are about a cluster, which was not looked at")
         findings = judge(snapshot, checks, release, install)
-        coverage = Coverage(
-            nodes_total=len(snapshot.nodes) + len(snapshot.unseen),
-            nodes_surveyed=sum(node.surveyed for node in snapshot.nodes),
-            unseen=snapshot.unseen,
-        )
+        coverage = coverage_of(snapshot)
         # Where checks were picked by name, those of a package that does not load were not meant.
         checks_lost = bool(self._registry.problems) and not settings.only
         verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
@@ -109,6 +105,22 @@ class Judge:
             discovered=discovered,
             problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
         )
+
+
+def coverage_of(snapshot: Snapshot) -> Coverage:
+    """Return how many nodes there are and were looked at.
+
+    A node that the API lists and that could not be looked at is told of among the unseen, and counted once.
+    """
+    listed = {node.identity.name for node in snapshot.nodes if not node.surveyed}
+    unlisted = sum(one.name not in listed for one in snapshot.unseen)
+    return Coverage(
+        nodes_total=len(snapshot.nodes) + unlisted,
+        nodes_surveyed=sum(node.surveyed for node in snapshot.nodes),
+        nodes_inferred=sum(node.inference is not None for node in snapshot.nodes),
+        nodes_unlisted=unlisted,
+        unseen=snapshot.unseen,
+    )
 
 
 def judge_kernels(

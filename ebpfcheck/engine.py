@@ -1,6 +1,7 @@
 """Judges facts by checks: each distinct combination of facts once, equal outcomes merged, errors contained."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Check, Given, Need, Outcome, Rung, Share, not_applicable, unknown
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import (
+    API_FACTS,
     NOT_COLLECTED,
     NOT_SURVEYED,
     Absent,
@@ -40,41 +42,76 @@ _EVIDENCE_LIMIT = 1000
 
 def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install: Install) -> tuple[Finding, ...]:
     """Return the findings of the checks about a snapshot, in the order of the checks."""
-    nodes_of_kind: list[list[int]] = [[] for _ in snapshot.kinds]
-    for index, node in enumerate(snapshot.nodes):
-        nodes_of_kind[node.kind].append(index)
-    names = tuple(visible(node.identity.name) for node in snapshot.nodes)
-    every_node = tuple(range(len(names)))
-    shares = _Shares(snapshot, [len(nodes) for nodes in nodes_of_kind])
+    shares = _Shares(snapshot)
+    parties = _parties(snapshot)
+    subjects = _Subjects(snapshot, parties)
     findings: list[Finding] = []
     for check in checks:
-        is_cluster = check.scope == "cluster"
-        holders = (snapshot.cluster or ClusterFacts(),) if is_cluster else snapshot.kinds
-        for outcome, (evidence, members) in _outcomes(
-            check, holders, shares, snapshot.sources, release, install
-        ).items():
-            nodes = every_node if len(members) == len(holders) else _nodes(members, nodes_of_kind)
-            subjects = ("cluster",) if is_cluster else tuple(names[node] for node in nodes)
-            if subjects:
-                is_blind = outcome.status is Status.UNKNOWN and (
-                    outcome.needs_survey or all(_is_blind(check, holders[one]) for one in members)
+        if check.scope == "cluster":
+            cluster = (snapshot.cluster or ClusterFacts(),)
+            ((outcome, evidence),) = _judgements(check, cluster, shares, snapshot.sources, release, install)
+            is_blind = outcome.status is Status.UNKNOWN and outcome.needs_survey
+            findings.append(_finding(check, outcome, evidence, ("cluster",), (), release, needs_survey=is_blind))
+            continue
+        judged = _judgements(check, snapshot.kinds, shares, snapshot.sources, release, install)
+        for (outcome, samples), members in _groups(check, parties, judged).items():
+            kinds = [kind for member in members for kind in parties[member].kinds]
+            is_blind = all(_is_blind(check, snapshot.kinds[kind]) for kind in kinds)
+            evidence = tuple(dict.fromkeys(entry for kind in kinds for entry in judged[kind][1]))
+            findings.append(
+                _finding(
+                    check,
+                    outcome,
+                    evidence,
+                    subjects.of(members),
+                    subjects.named(samples),
+                    release,
+                    needs_survey=outcome.status is Status.UNKNOWN and (outcome.needs_survey or is_blind),
                 )
-                findings.append(_finding(check, outcome, tuple(evidence), subjects, release, needs_survey=is_blind))
+            )
     return tuple(findings)
 
 
 def gather(snapshot: Snapshot, needs: Sequence[Need[Any]], release: Release, install: Install) -> Given:
     """Return what a check of the cluster with these needs, all of them optional, would be given."""
-    counts = [0] * len(snapshot.kinds)
-    for node in snapshot.nodes:
-        counts[node.kind] += 1
-    shares = _Shares(snapshot, counts)
+    shares = _Shares(snapshot)
     cluster = snapshot.cluster or ClusterFacts()
     values = {
         need: shares.of(need.facts[0]) if need.mode == "over_nodes" else getattr(cluster, need.facts[0])
         for need in needs
     }
     return Given(release, install, values)
+
+
+def disagreements(
+    snapshot: Snapshot,
+    checks: Sequence[Check],
+    release: Release,
+    install: Install,
+    samples: Sequence[Sequence[int]],
+) -> list[bool]:
+    """Return, for each group of surveyed nodes by their indices, whether a check of nodes tells them apart.
+
+    What the API says of each node by itself, such as Felix's settings, is left out of account, as it is not inferred.
+    """
+    shares = _Shares(snapshot)
+    groups = [tuple(dict.fromkeys(_levelled(snapshot, group))) for group in samples]
+    kinds = tuple(dict.fromkeys(kind for group in groups for kind in group))
+    found = [False] * len(groups)
+    for check in checks:
+        if check.scope == "node":
+            judged = _judgements(check, kinds, shares, snapshot.sources, release, install)
+            said = {kind: (outcome.status, outcome.cause) for kind, (outcome, _) in zip(kinds, judged, strict=True)}
+            found = [
+                differ or len({said[kind] for kind in group}) > 1 for differ, group in zip(found, groups, strict=True)
+            ]
+    return found
+
+
+def _levelled(snapshot: Snapshot, group: Iterable[int]) -> list[NodeKind]:
+    """Return the kinds of some nodes as if the API said of all what it says of the first."""
+    kinds = [snapshot.kinds[snapshot.nodes[index].kind] for index in group]
+    return [msgspec.structs.replace(kind, **{name: getattr(kinds[0], name) for name in API_FACTS}) for kind in kinds]
 
 
 def summarize(findings: Iterable[Finding]) -> Summary:
@@ -91,8 +128,9 @@ def decide(
 ) -> Verdict:
     """Return the verdict; an unknown decides only where the check could have failed at this release.
 
-    Where no node was looked at, nothing is ready; in the scope of the API alone, what only a node can tell does not
-    count. `checks_lost`: some that were asked for could not be loaded.
+    Nothing is ready unless each node was looked at or inferred from nodes alike; in the scope of the API alone, unless
+    each is known of, and what only a node can tell does not count. `checks_lost`: some that were asked for could not be
+    loaded.
     """
     counted = [finding for finding in findings if finding.waived_by is None]
     if any(finding.status is Status.FAIL for finding in counted):
@@ -103,30 +141,102 @@ def decide(
         and not (scope == "api" and finding.needs_survey)
         for finding in counted
     )
-    seen = coverage.nodes_total if scope == "api" else coverage.nodes_surveyed + coverage.nodes_inferred
-    if blind or coverage.unseen or checks_lost or not seen or (scope == "nodes" and seen < coverage.nodes_total):
+    listed = coverage.nodes_total - coverage.nodes_unlisted
+    seen = listed if scope == "api" else coverage.nodes_surveyed + coverage.nodes_inferred
+    if blind or checks_lost or not seen or seen < coverage.nodes_total:
         return Verdict.INCONCLUSIVE
     if any(finding.status is Status.WARN for finding in counted):
         return Verdict.READY_WITH_WARNINGS
     return Verdict.READY
 
 
-def _nodes(kinds: Iterable[int], nodes_of_kind: Sequence[Sequence[int]]) -> list[int]:
-    """Return the indices of the nodes of some kinds, in the order of the snapshot."""
-    return sorted(node for kind in kinds for node in nodes_of_kind[kind])
-
-
 _NO_SUCH_FACT = Unknown(reason=Reason.UNSUPPORTED, detail="there is no such fact of what this check is about")
 
-_Groups = dict[Outcome, tuple[dict[Evidence, None], list[int]]]
+_Judgement = tuple[Outcome, tuple[Evidence, ...]]
+
+
+class _Party(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes that are judged together: by the kind they are of, or by those they may be of as the samples show."""
+
+    kinds: tuple[int, ...]
+    samples: tuple[int, ...] = ()
+    nodes: tuple[int, ...]
+
+
+def _parties(snapshot: Snapshot) -> tuple[_Party, ...]:
+    """Return all nodes: those that are of a kind, then those inferred from the same samples to be of the same kinds."""
+    of_kind: dict[int, list[int]] = {kind: [] for kind in range(len(snapshot.kinds))}
+    of_inference: dict[int, list[int]] = {}
+    for index, node in enumerate(snapshot.nodes):
+        if node.inference is None:
+            of_kind[node.kind].append(index)
+        else:
+            of_inference.setdefault(node.inference, []).append(index)
+    seen = (_Party(kinds=(kind,), nodes=tuple(nodes)) for kind, nodes in of_kind.items() if nodes)
+    inferred = (
+        _Party(
+            kinds=snapshot.inferences[number].kinds,
+            samples=tuple(sorted(set(snapshot.inferences[number].samples))),
+            nodes=tuple(nodes),
+        )
+        for number, nodes in of_inference.items()
+    )
+    return (*seen, *inferred)
+
+
+class _Subjects:
+    """The names of the nodes of parties, made once for all findings about the same ones."""
+
+    def __init__(self, snapshot: Snapshot, parties: Sequence[_Party]) -> None:
+        self._names = tuple(visible(node.identity.name) for node in snapshot.nodes)
+        self._parties = parties
+        self._done: dict[tuple[int, ...], tuple[str, ...]] = {}
+
+    def of(self, members: Sequence[int]) -> tuple[str, ...]:
+        """Return the names of the nodes of some parties, in the order of the snapshot."""
+        key = tuple(members)
+        if key not in self._done:
+            self._done[key] = self.named(sorted(node for member in key for node in self._parties[member].nodes))
+        return self._done[key]
+
+    def named(self, nodes: Iterable[int]) -> tuple[str, ...]:
+        """Return the names of nodes."""
+        return tuple(self._names[node] for node in nodes)
+
+
+def _groups(
+    check: Check, parties: Sequence[_Party], judged: Sequence[_Judgement]
+) -> dict[tuple[Outcome, tuple[int, ...]], list[int]]:
+    """Group parties by their outcome and the samples that it was inferred from; what was seen has none."""
+    groups: dict[tuple[Outcome, tuple[int, ...]], list[int]] = {}
+    for number, party in enumerate(parties):
+        outcome = _together(check, [judged[kind][0] for kind in party.kinds])
+        groups.setdefault((outcome, party.samples), []).append(number)
+    return groups
+
+
+def _together(check: Check, outcomes: Sequence[Outcome]) -> Outcome:
+    """Return the outcome for nodes that may be of several kinds: what is said of all of these, else that it differs."""
+    if len({(outcome.status, outcome.cause) for outcome in outcomes}) == 1:
+        seen = dict.fromkeys(outcome.observed for outcome in outcomes if outcome.observed)
+        return msgspec.structs.replace(outcomes[0], observed=" or ".join(seen))
+    words = sorted({outcome.status.replace("_", " ") for outcome in outcomes})
+    said = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else f"{words[0]}, of different causes"
+    return unknown(
+        "samples-differ",
+        f"{check.title} could not be inferred: the nodes alike that were looked at do not agree about it ({said}).",
+        reason=Reason.NOT_COLLECTED,
+        observed=said,
+        remediation=Remediation(text="Look at each node: `ebpfcheck cluster` with --probe-nodes all."),
+    )
 
 
 class _Shares:
     """The facts of a snapshot's nodes, each of their states with the number of nodes."""
 
-    def __init__(self, snapshot: Snapshot, counts: Sequence[int]) -> None:
-        self._kinds = snapshot.kinds
-        self._counts = counts
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._counts = Counter((node.kind, node.inference) for node in snapshot.nodes)
         self._done: dict[str, tuple[Share[Any], ...]] = {}
         # That no node could be listed is the reason why nothing of them is known.
         listed = (snapshot.cluster or ClusterFacts()).node_count
@@ -137,55 +247,58 @@ class _Shares:
         """Return the states of a fact, the most frequent one first."""
         if name not in self._done:
             counts: dict[Fact[Any], int] = {}
-            for kind, count in zip(self._kinds, self._counts, strict=True):
-                fact = getattr(kind, name, _NO_SUCH_FACT)
-                alike = msgspec.structs.replace(fact, source=None if isinstance(fact, Unknown) else 0)
-                counts[alike] = counts.get(alike, 0) + count
+            for (kind, inference), count in self._counts.items():
+                fact = self._fact(name, kind, inference)
+                counts[fact] = counts.get(fact, 0) + count
             states = sorted(counts.items(), key=lambda item: -item[1])
-            shares = tuple(Share(fact=fact, nodes=count) for fact, count in states if count)
-            self._done[name] = shares or self._of_none
+            self._done[name] = tuple(Share(fact=fact, nodes=count) for fact, count in states) or self._of_none
         return self._done[name]
 
+    def _fact(self, name: str, kind: int, inference: int | None) -> Fact[Any]:
+        """Return a fact without its source: that of nodes alike where they agree on it, else what is known of this."""
+        kinds = (kind,) if inference is None else self._snapshot.inferences[inference].kinds
+        facts = {self._alike(name, one) for one in kinds}
+        return facts.pop() if len(facts) == 1 else self._alike(name, kind)
 
-def _is_blind(check: Check, holder: NodeKind | ClusterFacts) -> bool:
+    def _alike(self, name: str, kind: int) -> Fact[Any]:
+        fact: Fact[Any] = getattr(self._snapshot.kinds[kind], name, _NO_SUCH_FACT)
+        return msgspec.structs.replace(fact, source=None if isinstance(fact, Unknown) else 0)
+
+
+def _is_blind(check: Check, kind: NodeKind) -> bool:
     """Whether what a check of a node needs at least is among what only a look at the node would have told."""
-    if not isinstance(holder, NodeKind):
-        return False
 
     def is_seen(need: Need[Any]) -> bool:
-        return any(getattr(holder, name, None) != NOT_SURVEYED for name in need.facts)
+        return any(getattr(kind, name, None) != NOT_SURVEYED for name in need.facts)
 
     at_least = [need for need in check.needs if need.mode != "optional"]
     return not all(map(is_seen, at_least)) if at_least else not any(map(is_seen, check.needs))
 
 
-def _outcomes(
+def _judgements(
     check: Check,
     holders: Sequence[NodeKind | ClusterFacts],
     shares: _Shares,
     sources: Sequence[Source],
     release: Release,
     install: Install,
-) -> _Groups:
-    """Judge each distinct combination of the needed facts once; group the holders' indices by outcome."""
-    judged: dict[tuple[Fact[Any], ...], tuple[Outcome, tuple[Evidence, ...]]] = {}
-    groups: _Groups = {}
+) -> list[_Judgement]:
+    """Judge each distinct combination of the needed facts once; return what is said of each holder, and on what."""
+    known: dict[tuple[Fact[Any], ...], _Judgement] = {}
+    judged: list[_Judgement] = []
     of_nodes = {need.facts[0]: shares.of(need.facts[0]) for need in check.needs if need.mode == "over_nodes"}
     names = tuple(dict.fromkeys(name for need in check.needs for name in need.facts if name not in of_nodes))
-    for index, holder in enumerate(holders):
+    for holder in holders:
         key = tuple(getattr(holder, name, _NO_SUCH_FACT) for name in names)
         if isinstance(holder, NodeKind) and _runs_another_system(holder):
             key = (holder.operating_system,)
-            judged[key] = _OTHER_SYSTEM, _evidence({"operating_system": holder.operating_system}, {}, sources)
-        elif key not in judged:
+            known[key] = _OTHER_SYSTEM, _evidence({"operating_system": holder.operating_system}, {}, sources)
+        elif key not in known:
             facts = dict(zip(names, key, strict=True))
             outcome = _judge_once(check, facts, of_nodes, release, install)
-            judged[key] = outcome, _evidence(facts, of_nodes, sources)
-        outcome, evidence = judged[key]
-        seen, members = groups.setdefault(outcome, ({}, []))
-        seen.update(dict.fromkeys(evidence))
-        members.append(index)
-    return groups
+            known[key] = outcome, _evidence(facts, of_nodes, sources)
+        judged.append(known[key])
+    return judged
 
 
 _OTHER_SYSTEM = not_applicable(
@@ -326,6 +439,7 @@ def _finding(
     outcome: Outcome,
     evidence: tuple[Evidence, ...],
     subjects: tuple[str, ...],
+    inferred_from: tuple[str, ...],
     release: Release,
     *,
     needs_survey: bool,
@@ -340,6 +454,7 @@ def _finding(
         status=outcome.status,
         note=outcome.is_note,
         subjects=subjects,
+        inferred_from=inferred_from,
         message=visible(outcome.message),
         observed=visible(outcome.observed),
         required=visible(outcome.required),

@@ -18,12 +18,13 @@ import yaml
 
 from ebpfcheck.collect.access import Access
 from ebpfcheck.collect.cluster import snapshot_of_cluster
+from ebpfcheck.collect.cohorts import with_surveys
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.requests import Listener
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.codec import decode_snapshot, encode_snapshot
-from ebpfcheck.model.facts import API_FACTS, NodeFacts, NodeIdentity, NodeKind, SourceKind, Unknown
-from ebpfcheck.model.snapshot import Snapshot, SourceIndex, fold_nodes
+from ebpfcheck.model.facts import NodeFacts, SourceKind
+from ebpfcheck.model.snapshot import Snapshot, SourceIndex
 from tests.builders import FIXTURES
 from tests.fakeapi import TOKEN, FakeApi, Story, forward_proxy, write_kubeconfig
 
@@ -91,22 +92,14 @@ def collected(api: FakeApi, *, scan_pods: bool = False) -> Snapshot:
 
 def surveyed(cluster: Snapshot, surveys: dict[str, str]) -> Snapshot:
     """Return a cluster's snapshot with the recorded surveys of its nodes, each by the node's name."""
-    sources = SourceIndex()
-    for source in cluster.sources:
-        sources.add(source)
-    both: list[NodeFacts] = []
-    for node in cluster.nodes:
+    sources = SourceIndex.of(cluster.sources)
+    found: dict[int, NodeFacts] = {}
+    for index, node in enumerate(cluster.nodes):
         data = (FIXTURES / "nodes" / surveys[node.identity.name]).read_bytes()
-        facts, problems = node_facts(Survey(data=data, nonce="fixture"), SourceKind.SSH, sources)
+        found[index], problems = node_facts(Survey(data=data, nonce="fixture"), SourceKind.SSH, sources)
         assert not problems
-        assert facts.identity.name == node.identity.name
-        shown = cluster.kinds[node.kind]
-        from_api = {name: getattr(shown, name) for name in API_FACTS if isinstance(getattr(facts.kind, name), Unknown)}
-        kind: NodeKind = msgspec.structs.replace(facts.kind, **from_api)
-        identity: NodeIdentity = msgspec.structs.replace(facts.identity, node_ips=node.identity.node_ips)
-        both.append(NodeFacts(identity=identity, kind=kind))
-    kinds, nodes = fold_nodes(both)
-    return msgspec.structs.replace(cluster, sources=sources.listed(), kinds=kinds, nodes=nodes)
+        assert found[index].identity.name == node.identity.name
+    return with_surveys(cluster, found, (), sources)
 
 
 def write(name: str, snapshot: Snapshot) -> None:

@@ -22,7 +22,7 @@ from ebpfcheck.model.facts import (
     Reason,
     Unknown,
 )
-from ebpfcheck.model.snapshot import Node
+from ebpfcheck.model.snapshot import Node, NodeTraits
 from ebpfcheck.model.text import excerpt
 
 _SUBNETS_KEPT = 64
@@ -30,6 +30,25 @@ _MARKS_KEPT = 60
 _ADDRESS = "projectcalico.org/IPv4Address"
 _ADDRESS_V6 = "projectcalico.org/IPv6Address"
 _ZONE = "topology.kubernetes.io/zone"
+_ZONES = (_ZONE, "failure-domain.beta.kubernetes.io/zone")
+_INSTANCE_TYPES = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
+_CONTROL_PLANES = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+# The labels by which those who make machines name the group that a machine was made for:
+# https://docs.cloud.google.com/kubernetes-engine/docs/concepts/node-pools
+# https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html
+# https://karpenter.sh/docs/concepts/nodepools/
+# https://docs.aws.amazon.com/eks/latest/eksctl/nodegroup-managed.html
+# https://learn.microsoft.com/en-us/azure/aks/use-labels
+# https://github.com/kubernetes/kops/pull/3783
+# https://github.com/openshift/hypershift/pull/1702
+# Those of DigitalOcean, IBM Cloud, Linode and Gardener are as their nodes carry them. Cluster API puts its own on
+# Machines, not on nodes: https://cluster-api.sigs.k8s.io/reference/api/labels-and-annotations
+_POOLS = (
+    "cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup", "karpenter.sh/nodepool",
+    "alpha.eksctl.io/nodegroup-name", "kubernetes.azure.com/agentpool", "agentpool", "kops.k8s.io/instancegroup",
+    "doks.digitalocean.com/node-pool", "ibm-cloud.kubernetes.io/worker-pool-name", "lke.linode.com/pool-id",
+    "worker.gardener.cloud/pool", "hypershift.openshift.io/nodePool",
+)  # fmt: skip
 _LONGEST_NUMBER = 9
 
 # Who puts labels and annotations on nodes that tell the platform: what their keys begin with. The values stay out, as
@@ -76,6 +95,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     identity: NodeIdentity
     alike: int
+    traits: int
     subnet: Subnet | None = None
     """That of the address which calico-node found for it."""
     families: str = "none"
@@ -90,24 +110,28 @@ class NodeReader:
 
     def __init__(self) -> None:
         self._alike: dict[Alike, int] = {}
+        self._traits: dict[NodeTraits, int] = {}
 
     def row(self, node: wire.Node) -> Row:
         """Return the row of a node."""
         status, metadata = node.status or wire.NodeStatus(), node.metadata
+        labels = metadata.labels or {}
         provider_id = (node.spec.provider_id if node.spec else None) or ""
         alike = Alike(
             info=status.node_info or wire.NodeInfo(),
             provider=_scheme(provider_id),
             max_pods=status.capacity.pods if status.capacity else "",
-            marks=tuple(_marks(metadata.labels or {}, metadata.annotations or {})),
+            marks=tuple(_marks(labels, metadata.annotations or {})),
         )
+        traits = _traits(labels, status.conditions or ())
         ips = tuple(address.address for address in status.addresses or () if address.type == "InternalIP")
         return Row(
             identity=NodeIdentity(name=metadata.name, node_ips=ips),
             alike=self._alike.setdefault(alike, len(self._alike)),
+            traits=self._traits.setdefault(traits, len(self._traits)),
             subnet=_subnet((metadata.annotations or {}).get(_ADDRESS)),
             families=_families(ips),
-            zone=(metadata.labels or {}).get(_ZONE, ""),
+            zone=labels.get(_ZONE, ""),
             found=_found(ips, metadata.annotations or {}),
         )
 
@@ -128,8 +152,32 @@ class NodeReader:
                 settings = felix if own is None else Known(value=own, source=felix.source or 0)
                 kind = _kind(distinct[row.alike], settings, source)
                 known[key] = kinds.setdefault(kind, len(kinds))
-            nodes.append(Node(identity=row.identity, kind=known[key], surveyed=False))
+            nodes.append(Node(identity=row.identity, kind=known[key], surveyed=False, traits=row.traits))
         return tuple(kinds), tuple(nodes)
+
+    def traits(self) -> tuple[NodeTraits, ...]:
+        """Return the distinct traits that the nodes refer to."""
+        return tuple(self._traits)
+
+
+# Nodes of one kind carry the same keys.
+@lru_cache(maxsize=4096)
+def _firsts(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys of the labels that tell instance type, pool, role and zone; empty where there is none."""
+    kinds = (_INSTANCE_TYPES, _POOLS, _CONTROL_PLANES, _ZONES)
+    return tuple(next((key for key in kind if key in keys), "") for kind in kinds)
+
+
+def _traits(labels: dict[str, str], conditions: Iterable[wire.NodeCondition]) -> NodeTraits:
+    instance_type, pool, control_plane, zone = _firsts(tuple(labels))
+    ready = [condition.status for condition in conditions if condition.type == "Ready"]
+    return NodeTraits(
+        instance_type=labels.get(instance_type, ""),
+        pool=labels.get(pool, ""),
+        role="control-plane" if control_plane else "",
+        zone=labels.get(zone, ""),
+        is_ready=ready[0] == "True" if ready else None,
+    )
 
 
 def _kind(alike: Alike, felix: Fact[FelixSettings], source: int) -> NodeKind:

@@ -191,6 +191,7 @@ class _Answers:
             sources=sources.listed(),
             cluster=cluster,
             kinds=kinds,
+            traits=self._asked.reader.traits(),
             nodes=nodes,
             unseen=tuple(self._unseen()),
             problems=tuple(self._problems()),

@@ -53,7 +53,7 @@ from ebpfcheck.model.facts import (
     Unknown,
     Vxlan,
 )
-from ebpfcheck.model.snapshot import Problem, Snapshot, Unseen
+from ebpfcheck.model.snapshot import NodeTraits, Problem, Snapshot, Unseen
 
 T = TypeVar("T")
 _Address: TypeAlias = IPv4Address | IPv6Address
@@ -191,6 +191,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "server": Rule.SERVER,
     },
     OpenShift: {"api_internal_url": Rule.SERVER},
+    NodeTraits: {"instance_type": Rule.NAME, "pool": Rule.NAME, "role": Rule.KEPT, "zone": Rule.NAME},
     NodeIdentity: {"name": Rule.NODE, "addresses": (Rule.WORDS, Rule.TEXT), "node_ips": Rule.TEXT},
     NodeKind: {
         "proc_version": Rule.PROC_VERSION,

@@ -50,10 +50,16 @@ class Capacity(Wire, frozen=True, kw_only=True):
     pods: str = ""
 
 
+class NodeCondition(Wire, frozen=True, kw_only=True):
+    type: str = ""
+    status: str = ""
+
+
 class NodeStatus(Wire, frozen=True, kw_only=True):
     node_info: NodeInfo | None = None
     addresses: tuple[NodeAddress, ...] | None = None
     capacity: Capacity | None = None
+    conditions: tuple[NodeCondition, ...] | None = None
 
 
 class NodeSpec(Wire, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import msgspec
 from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
 from ebpfcheck.model.report import REPORT_SCHEMA, Report
-from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
+from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
 
 
 class SnapshotError(ValueError):
@@ -95,11 +95,33 @@ def _why_not(header: _Header) -> str:
 
 def _check_references(snapshot: Snapshot) -> None:
     for node in snapshot.nodes:
-        if not 0 <= node.kind < len(snapshot.kinds):
-            raise SnapshotError(f"node {node.identity.name!r} refers to kind {node.kind}, which it does not hold")
+        for what, index, held in (
+            ("kind", node.kind, snapshot.kinds),
+            ("traits", node.traits, snapshot.traits),
+            ("inference", node.inference, snapshot.inferences),
+        ):
+            if index is not None and not 0 <= index < len(held):
+                raise SnapshotError(f"node {node.identity.name!r} refers to {what} {index}, which it does not hold")
+        if node.surveyed and node.inference is not None:
+            raise SnapshotError(f"node {node.identity.name!r} is both surveyed and inferred")
+    for number, inference in enumerate(snapshot.inferences):
+        _check_inference(snapshot, number, inference)
     holders = [*snapshot.kinds, *([snapshot.cluster] if snapshot.cluster else [])]
     for holder in holders:
         for field in holder.__struct_fields__:
             source = getattr(holder, field).source
             if source is not None and not 0 <= source < len(snapshot.sources):
                 raise SnapshotError(f"fact {field!r} refers to source {source}, which it does not hold")
+
+
+def _check_inference(snapshot: Snapshot, number: int, inference: Inference) -> None:
+    if not inference.kinds or not inference.samples:
+        raise SnapshotError(f"inference {number} is drawn from nothing")
+    for what, indices, held in (("kind", inference.kinds, snapshot.kinds), ("node", inference.samples, snapshot.nodes)):
+        for index in indices:
+            if not 0 <= index < len(held):
+                raise SnapshotError(f"inference {number} refers to {what} {index}, which it does not hold")
+    for index in inference.samples:
+        if not snapshot.nodes[index].surveyed:
+            name = snapshot.nodes[index].identity.name
+            raise SnapshotError(f"inference {number} is drawn from node {name!r}, which was not surveyed")

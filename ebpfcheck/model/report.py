@@ -72,6 +72,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a pass is worth reading."""
     subjects: tuple[str, ...]
     inferred_from: tuple[str, ...] = ()
+    """The nodes that were looked at instead of the subjects; empty where what is said was seen."""
     message: str
     observed: str = ""
     required: str = ""
@@ -135,6 +136,9 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     nodes_total: int
     nodes_surveyed: int
     nodes_inferred: int = 0
+    """Those that were not looked at, but nodes alike were."""
+    nodes_unlisted: int = 0
+    """Of how many of `nodes_total` nothing at all is known: of a cluster, one for each reason why its list is short."""
     unseen: tuple[Unseen, ...] = ()
 
 

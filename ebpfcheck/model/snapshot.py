@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Self
 
 import msgspec
 
@@ -22,13 +23,38 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class NodeTraits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API says of a node that no check judges, but that tells which nodes are alike; empty if it is silent."""
+
+    instance_type: str = ""
+    pool: str = ""
+    """The provider's group of machines that it belongs to."""
+    role: str = ""
+    """control-plane, or empty."""
+    zone: str = ""
+    is_ready: bool | None = None
+    """Whether kubelet reported that it can take pods when the snapshot was taken; None where that is not known."""
+
+
+class Inference(msgspec.Struct, frozen=True, kw_only=True):
+    """What nodes that were not looked at are taken to be, by what was seen on nodes alike."""
+
+    kinds: tuple[int, ...]
+    """The distinct ones that they may be of, as indices: their own facts of the API, the rest as a sample has it."""
+    samples: tuple[int, ...]
+    """The surveyed nodes, as indices."""
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One node; `kind` is an index into the snapshot's kinds."""
+    """One node; `kind`, `traits` and `inference` are indices into those of the snapshot."""
 
     identity: NodeIdentity
     kind: int
     surveyed: bool = True
     """Whether the node itself was looked at, not just what the API says of it."""
+    traits: int | None = None
+    inference: int | None = None
+    """Only of a node that was not surveyed, whose `kind` is then what the API alone says."""
 
 
 class Unseen(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +75,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Source, ...]
     cluster: ClusterFacts | None = None
     kinds: tuple[NodeKind, ...] = ()
+    traits: tuple[NodeTraits, ...] = ()
+    inferences: tuple[Inference, ...] = ()
     nodes: tuple[Node, ...] = ()
     unseen: tuple[Unseen, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -58,15 +86,29 @@ class SourceIndex:
     """Hands out the index of each distinct source, for facts to refer to."""
 
     def __init__(self) -> None:
+        self._listed: list[Source] = []
         self._index: dict[Source, int] = {}
+
+    @classmethod
+    def of(cls, sources: Iterable[Source]) -> Self:
+        """Return the index of a snapshot's sources, for more to be added."""
+        index = cls()
+        # A snapshot may list one twice, and facts may refer to either.
+        index._listed = list(sources)
+        for number, source in enumerate(index._listed):
+            index._index.setdefault(source, number)
+        return index
 
     def add(self, source: Source) -> int:
         """Return the index of a source, listing it if it is new."""
-        return self._index.setdefault(source, len(self._index))
+        number = self._index.setdefault(source, len(self._listed))
+        if number == len(self._listed):
+            self._listed.append(source)
+        return number
 
     def listed(self) -> tuple[Source, ...]:
         """Return all sources in the order of their indices."""
-        return tuple(self._index)
+        return tuple(self._listed)
 
 
 def fold_nodes(

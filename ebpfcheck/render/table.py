@@ -8,7 +8,7 @@ from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, STATUS_WORDS, Page
 
-_SHOWN_SUBJECTS = 5
+_SHOWN_NAMES = 5
 _SHOWN_REASONS = 10
 _WORST_FIRST = (Status.FAIL, Status.WARN, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
 _SOURCES = {
@@ -60,7 +60,7 @@ def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> No
         together.setdefault((node.detail, node.reason), []).append(node.name)
     shown = len(together) if options.verbosity > 0 else _SHOWN_REASONS
     for (detail, reason), names in list(together.items())[:shown]:
-        page.paragraph(f"Not seen: {_listed(names)}: {detail} ({reason})", "magenta")
+        page.paragraph(f"Not seen: {_names(names)}: {detail} ({reason})", "magenta")
     left = [reason for (_, reason), names in list(together.items())[shown:] for _ in names]
     if left:
         counts = ", ".join(f"{number} {reason}" for reason, number in Counter(left).most_common())
@@ -96,8 +96,10 @@ def _context(report: Report) -> str:
     if report.target.kind == "cluster" and not coverage.nodes_total:
         parts.append("the cluster has no nodes")
     elif coverage.nodes_total > 1 or coverage.unseen:
-        least = "at least " if report.target.kind == "cluster" and coverage.unseen else ""
-        parts.append(f"{coverage.nodes_surveyed} of {least}{coverage.nodes_total:,} nodes looked at")
+        least = "at least " if report.target.kind == "cluster" and coverage.nodes_unlisted else ""
+        looked = f"{coverage.nodes_surveyed:,} of {least}{coverage.nodes_total:,} nodes looked at"
+        inferred = f", {coverage.nodes_inferred:,} inferred from nodes alike" if coverage.nodes_inferred else ""
+        parts.append(looked + inferred)
     if calico.remark:
         parts.append(calico.remark)
     text = "; ".join(parts) + "."
@@ -155,7 +157,7 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "on", _subjects(finding, total))
     _row(page, "", finding.message)
     if finding.inferred_from:
-        _row(page, "inferred", f"from {', '.join(finding.inferred_from)}")
+        _row(page, "inferred", f"from {_names(finding.inferred_from)}")
     if finding.observed:
         _row(page, "seen", finding.observed)
     if finding.required:
@@ -183,12 +185,12 @@ def _row(page: Page, label: str, text: str) -> None:
 
 
 def _subjects(finding: Finding, total: int) -> str:
-    return f"{len(finding.subjects)} of {total} nodes: {_listed(finding.subjects)}"
+    return f"{len(finding.subjects):,} of {total:,} nodes: {_names(finding.subjects)}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    left = len(names) - _SHOWN_SUBJECTS
-    return ", ".join(names[:_SHOWN_SUBJECTS]) + (f" and {left} more" if left > 0 else "")
+def _names(names: Sequence[str]) -> str:
+    left = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {left:,} more" if left > 0 else "")
 
 
 def _cannot_matter(finding: Finding) -> bool:

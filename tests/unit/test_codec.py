@@ -51,6 +51,18 @@ def changed(**changes: Any) -> bytes:
     return json.dumps({**whole(), **changes}).encode()
 
 
+def inferring(drawn: dict[str, Any], **node: Any) -> bytes:
+    """A snapshot of a node that was surveyed, and one of which this was inferred."""
+    inferred = {"identity": {"name": "b"}, "kind": 0, "surveyed": False, "inference": 0, **node}
+    return changed(nodes=[{"identity": {"name": "a"}, "kind": 0}, inferred], inferences=[drawn])
+
+
+def test_a_snapshot_keeps_what_was_inferred() -> None:
+    read = decode_snapshot(inferring({"kinds": [0], "samples": [0]}))
+    assert [node.inference for node in read.nodes] == [None, 0]
+    assert decode_snapshot(encode_snapshot(read)) == read
+
+
 def with_fact(name: str, fact: Any) -> bytes:
     data = whole()
     data["kinds"][0][name] = fact
@@ -74,6 +86,18 @@ def with_fact(name: str, fact: Any) -> bytes:
         (b'{"schema": "ebpfcheck.snapshot/v1"}', "tool_version"),
         (changed(nodes=[{"identity": {"name": "a"}, "kind": 7}]), "refers to kind 7"),
         (changed(nodes=[{"identity": {"name": "a"}, "kind": -1}]), "refers to kind -1"),
+        (changed(nodes=[{"identity": {"name": "a"}, "kind": 0, "traits": 0}]), "'a' refers to traits 0"),
+        (changed(nodes=[{"identity": {"name": "a"}, "kind": 0, "surveyed": False, "inference": 0}]), "to inference 0"),
+        (inferring({"kinds": [0], "samples": [0]}, inference=1), "'b' refers to inference 1"),
+        (inferring({"kinds": [0], "samples": [0]}, inference=-1), "'b' refers to inference -1"),
+        (inferring({"kinds": [0], "samples": [0]}, surveyed=True), "'b' is both surveyed and inferred"),
+        (inferring({"kinds": [], "samples": [0]}), "inference 0 is drawn from nothing"),
+        (inferring({"kinds": [0], "samples": []}), "inference 0 is drawn from nothing"),
+        (inferring({"kinds": [0, 1], "samples": [0]}), "inference 0 refers to kind 1"),
+        (inferring({"kinds": [0], "samples": [0, 2]}), "inference 0 refers to node 2"),
+        (inferring({"kinds": [0], "samples": [-1]}), "inference 0 refers to node -1"),
+        (inferring({"kinds": [0], "samples": [1]}), "inference 0 is drawn from node 'b', which was not surveyed"),
+        (inferring({"kinds": [0]}), "$.inferences[0]"),
         (changed(nodes="none"), "$.nodes"),
         (changed(taken_at="yesterday"), "$.taken_at"),
         (with_fact("arch", {"state": "known", "value": 5, "source": 0}), "$.kinds[0].arch.value"),

@@ -36,7 +36,7 @@ from ebpfcheck.model.facts import (
     Unknown,
     Vxlan,
 )
-from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen, fold_nodes
+from ebpfcheck.model.snapshot import NodeTraits, Problem, Snapshot, SourceIndex, Unseen, fold_nodes
 from tests.builders import FIXTURES, NONCE, Part, document, facts, kind, known, release, snapshot
 
 STORIES = sorted((FIXTURES / "snapshots").glob("*/snapshot.json"))
@@ -357,6 +357,14 @@ def test_felix_patterns_match_the_same_interfaces_as_before() -> None:
         if pattern != "(":
             matched = [bool(re.search(after, link.name)) for link in hidden.links.value]
             assert matched == [bool(re.search(pattern, name)) for name in links]
+
+
+def test_pools_and_zones_are_hidden_and_stay_apart() -> None:
+    pools = ("tenant-blue", "mallory", "tenant-blue")
+    traits = tuple(NodeTraits(pool=pool, zone="zeus-7", role="control-plane", is_ready=True) for pool in pools)
+    hidden = redacted(msgspec.structs.replace(snapshot(kind(), names=("zeus-7",)), traits=traits)).traits
+    assert [one.pool for one in hidden] == ["name-1", "name-3", "name-1"]
+    assert {(one.zone, one.role, one.is_ready) for one in hidden} == {("name-2", "control-plane", True)}
 
 
 def test_names_are_replaced_in_the_order_of_the_nodes() -> None:
