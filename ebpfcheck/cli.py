@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from ebpfcheck.app import Judge
+    from ebpfcheck.model.facts import Endpoint
     from ebpfcheck.model.snapshot import Snapshot
     from ebpfcheck.render import RenderOptions
     from ebpfcheck.settings import Settings
@@ -178,6 +179,12 @@ DeadlineOption = Annotated[
         metavar="SECONDS", help="How long looking at all nodes may take at most (default: as long as it takes)."
     ),
 ]
+ApiEndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Have each node try to connect to this address of the API server, without kube-proxy."
+    ),
+]
 ConcurrencyOption = Annotated[int, typer.Option(metavar="N", help="How many nodes are looked at at once.")]
 KubeconfigOption = Annotated[
     str | None,
@@ -289,6 +296,7 @@ def node(
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
     felix_config: FelixConfigOption = None,
+    api_endpoint: ApiEndpointOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: Annotated[
@@ -331,6 +339,7 @@ def node(
             timeout=timeout,
             deadline=_deadline(deadline),
             felix_config=felix_config,
+            endpoints=_endpoints(api_endpoint),
         )
         judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
         outputs = _outputs(format, RENDERERS, save)
@@ -341,7 +350,7 @@ def node(
 
         if any((ssh_option, ssh_config, identity, jump, become, kubeconfig, context, deadline)):
             raise _usage_error("options for SSH were given, but no TARGET, --hosts-file or --from-cluster")
-        with LocalTransport().start(timeout) as running:
+        with LocalTransport(endpoints=_endpoints(api_endpoint)).start(timeout) as running:
             # Loaded while the survey runs, which takes about as long.
             from ebpfcheck.app import Judge
             from ebpfcheck.render import RENDERERS
@@ -597,6 +606,14 @@ def _deadline(seconds: float | None) -> float:
         return float("inf")
     _check_timeout("--deadline", seconds)
     return time.monotonic() + seconds
+
+
+def _endpoints(text: str | None) -> tuple["Endpoint", ...]:
+    if text is None:
+        return ()
+    from ebpfcheck.collect.endpoints import parse_endpoint
+
+    return (parse_endpoint(text),)
 
 
 def _checked_concurrency(number: int) -> int:

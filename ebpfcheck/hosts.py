@@ -11,7 +11,7 @@ from ebpfcheck.collect.ssh import SshClient, SshOptions, SshTransport
 from ebpfcheck.collect.targets import Target, read_targets
 from ebpfcheck.collect.transport import NotReachedError, Survey
 from ebpfcheck.errors import CannotRunError, UsageError
-from ebpfcheck.model.facts import NodeFacts, SourceKind
+from ebpfcheck.model.facts import Endpoint, NodeFacts, SourceKind
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
 from ebpfcheck.survey import FelixFacts, snapshot_of
 
@@ -33,6 +33,8 @@ class HostsRequest(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     """The end for all of them (time.monotonic)."""
     felix_config: str | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    """Addresses of the API server that each host is to try."""
 
 
 def snapshot_of_hosts(request: HostsRequest, on_progress: Callable[[str], None]) -> tuple[Snapshot, bool]:
@@ -58,7 +60,7 @@ def snapshot_of_hosts(request: HostsRequest, on_progress: Callable[[str], None])
     )
     with SshClient(request.ssh.checked(), request.timeout) as client:
         client.connect_jump(min(request.timeout, request.deadline - time.monotonic()))
-        fleet.run([Job(name=target.name, transport=SshTransport(client, target)) for target in targets])
+        fleet.run([Job(name=one.name, transport=SshTransport(client, one, request.endpoints)) for one in targets])
     return gathered.snapshot([target.name for target in targets]), fleet.is_interrupted
 
 

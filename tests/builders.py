@@ -152,6 +152,7 @@ HEALTHY: dict[str, Part] = {
     "fstab": Part("", locator="/etc/fstab"),
     "bpffs-units": Part("", locator="systemd units sys-fs-bpf.mount"),
     "systemd": Part("/usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so\n", locator="libsystemd-shared-*.so"),
+    "endpoints": Part(state="absent", locator="addresses to connect to"),
 }
 
 

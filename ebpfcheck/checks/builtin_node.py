@@ -1,6 +1,7 @@
 """The built-in checks of nodes, in the order in which they are shown: all that `ebpfcheck node` has to load."""
 
 from ebpfcheck.checks import (
+    api_reach,
     bpffs,
     cgroup,
     host,
@@ -40,4 +41,5 @@ NODE_CHECKS: tuple[Check, ...] = (
     host.base_modules,
     host.base_ip_forward,
     host.base_networkmanager,
+    api_reach.api_endpoint_reachable,
 )

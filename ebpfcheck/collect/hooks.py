@@ -156,7 +156,7 @@ def _sorted_programs(found: Iterable[AttachedProgram]) -> tuple[AttachedProgram,
 def _owners(text: str) -> tuple[str, ...]:
     owners: set[str] = set()
     for path in text.split("\n"):
-        below = path.removeprefix("/sys/fs/bpf/") if path.startswith("/sys/fs/bpf/") else ""
+        below = path.partition("/sys/fs/bpf/")[2]
         if not below or below in ("tc", "tc/globals", "xdp", "ip", "tcx"):
             continue
         name = below.rpartition("/")[2]

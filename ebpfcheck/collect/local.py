@@ -4,15 +4,16 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.collect.output import read_output
 from ebpfcheck.collect.process import end_tree
-from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey, cut_words
+from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey, cut_words, survey_arguments
 from ebpfcheck.errors import CannotRunError
-from ebpfcheck.model.facts import SourceKind
+from ebpfcheck.model.facts import Endpoint, SourceKind
 
 
 class LocalTransport:
@@ -20,8 +21,10 @@ class LocalTransport:
 
     kind = SourceKind.LOCAL
 
-    def __init__(self, shell: tuple[str, ...] = ("sh",)) -> None:
+    def __init__(self, shell: tuple[str, ...] = ("sh",), endpoints: Sequence[Endpoint] = (), root: str = "/") -> None:
         self._shell = shell
+        self._endpoints = endpoints
+        self._root = root
 
     def start(self, timeout: float) -> "LocalSurvey":
         """Start survey.sh, to last `timeout` seconds at most; CannotRunError if there is no shell to run it."""
@@ -32,7 +35,7 @@ class LocalTransport:
         with SURVEY_SCRIPT.open("rb") as script:
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own script under the system's shell
-                    (program, *self._shell[1:], "-s", nonce),
+                    (program, *self._shell[1:], "-s", *survey_arguments(nonce, self._endpoints, self._root)),
                     stdin=script,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import distro
 import msgspec
 
-from ebpfcheck.collect import hooks, host, network
+from ebpfcheck.collect import endpoints, hooks, host, network
 from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
 from ebpfcheck.collect.mounts import MountTable, mount_holding, normal_path, parse_mount_table, visible_at
 from ebpfcheck.collect.sections import SectionReader, behind, number, one_line
@@ -58,9 +58,13 @@ _SYSTEMD_LIBRARY = re.compile(r"libsystemd-shared-(\d{1,5})", re.ASCII)
 # Mounts of pods and containers differ on every node and say nothing of the node.
 _WORKLOAD_PATH = re.compile(r"/(?:pods|containers|overlay2|rootfs|netns|docker|sandboxes)/")
 
+# A line of mountinfo: the device and the directory of it that is mounted, and where.
+_ROOT_OF = re.compile(r"^\d+ \d+ (?P<what>\d+:\d+ \S+) (?P<point>\S+) ", re.MULTILINE | re.ASCII)
+
 CONTAINER_WORDS = "the survey ran inside a container, which shows its own files and mounts, not the node's"
 DOUBT_WORDS = "whether the survey ran on the node or inside a container could not be told"
 NAMESPACE_DOUBT = "whether the survey saw the node's own files could not be told from the mount tables"
+ROOT_DOUBT = "what the survey was given as the node's root is not what process 1 has as its root"
 NAMESPACE_WORDS = "the survey ran in another mount namespace than process 1, which need not show the node's files"
 
 
@@ -152,6 +156,7 @@ class _Reader(SectionReader):
                 unmanaged_devices=behind(file_view, host.setting_lines(self, "network-manager")),
                 run_calico=behind(file_view, self._run_calico(mounts)),
                 calico_cgroup=_mounted(mounts, "/run/calico/cgroup"),
+                api_endpoints=behind(network_view, endpoints.trials(self, self._kind)),
             ),
         )
 
@@ -204,6 +209,8 @@ class _Reader(SectionReader):
 
     def _file_view(self) -> Unknown | None:
         """Why the files that were seen are not known to be the node's; None if they are."""
+        if "root-mount" in self._sections:
+            return self._root_view()
         own = self.text("own-first-mount").strip()
         of_init = self.text("mountinfo").partition("\n")[0].strip()
         if own and of_init and own != of_init:
@@ -214,6 +221,17 @@ class _Reader(SectionReader):
             reason = next((fact.reason for fact in facts if isinstance(fact, Unknown)), Reason.FORBIDDEN)
             return Unknown(reason=reason, detail=f"{NAMESPACE_DOUBT}{self.root_hint}")
         return view
+
+    def _root_view(self) -> Unknown | None:
+        """Why what is mounted as the node's root is not known to be that of process 1; None if it is."""
+        view = self._process_view()
+        if view is not None:
+            return view
+        mounted = _ROOT_OF.search(self.text("root-mount"))
+        of_init = [match for match in _ROOT_OF.finditer(self.text("mountinfo")) if match["point"] == "/"]
+        if mounted and of_init and mounted["what"] == of_init[-1]["what"]:
+            return None
+        return Unknown(reason=Reason.NOT_COLLECTED, detail=ROOT_DOUBT)
 
     def _kernel_view(self, proc_version: Fact[str]) -> Unknown | None:
         if isinstance(proc_version, Known) and _GVISOR.fullmatch(proc_version.value):

@@ -40,6 +40,7 @@ from ebpfcheck.model.facts import (
     NOT_SURVEYED,
     AttachedProgram,
     AttachedPrograms,
+    EndpointTrial,
     FelixSettings,
     Known,
     KubeChains,
@@ -140,6 +141,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "cluster_ips": Rule.TEXT,
         "nat_exclude": Rule.KEPT,
     },
+    EndpointTrial: {"host": Rule.SERVER, "outcome": Rule.KEPT, "words": Rule.TEXT},
     NodeLocalDns: {"namespace": Rule.NAME, "name": Rule.NAME, "local_ips": Rule.TEXT},
     AddOn: {"program": Rule.KEPT, "namespace": Rule.NAME, "name": Rule.NAME},
     Installation: {
@@ -228,6 +230,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "node_address_links": Rule.WORDS,
         "nameservers": Rule.TEXT,
         "vxlans": Rule.TEXT,
+        "api_endpoints": Rule.TEXT,
         "tcp_listeners": Rule.KEPT,
         "udp_ports": Rule.KEPT,
         "ipvs_services": Rule.KEPT,

@@ -53,6 +53,11 @@ class SectionReader:
         section = self._sections.get(name)
         return section.data.decode("utf-8", "backslashreplace") if section and section.state is State.OK else ""
 
+    def printed(self, name: str) -> tuple[str, str]:
+        """Return what a section printed, also one that failed, and the words that it ended with."""
+        section = self._sections.get(name)
+        return (section.data.decode("utf-8", "backslashreplace"), section.words) if section else ("", "")
+
     def fact(self, name: str, convert: Callable[[str], T]) -> Fact[T]:
         """Return a section as a fact; `convert` may raise ValueError for a text that it cannot read."""
         return self.bytes_fact(name, lambda data: convert(data.decode("utf-8", "backslashreplace")))

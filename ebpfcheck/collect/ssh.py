@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,9 +17,9 @@ from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.collect.output import Output, read_output
 from ebpfcheck.collect.process import end_tree
 from ebpfcheck.collect.targets import Target
-from ebpfcheck.collect.transport import SURVEY_SCRIPT, NotReachedError, Survey, cut_words
+from ebpfcheck.collect.transport import SURVEY_SCRIPT, NotReachedError, Survey, cut_words, survey_arguments
 from ebpfcheck.errors import CannotRunError, UsageError
-from ebpfcheck.model.facts import Reason, SourceKind
+from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 from ebpfcheck.model.text import excerpt
 
 # How long a connection may take to be made, in seconds; --ssh-option ConnectTimeout says otherwise.
@@ -124,8 +125,8 @@ class SshClient:
         proxy = " ".join((*map(_quoted, self._base), "-S", _quoted(str(socket)), "-W", "[%h]:%p", "--", _quoted(last)))
         self._road = ("-o", f"ProxyCommand={proxy}")
 
-    def command(self, target: Target, nonce: str) -> tuple[str, ...]:
-        """Return the command that runs the survey on a host, its script on stdin."""
+    def command(self, target: Target, arguments: Sequence[str]) -> tuple[str, ...]:
+        """Return the command that runs the survey on a host with these arguments, its script on stdin."""
         return (
             *self._base,
             *self._road,
@@ -134,7 +135,7 @@ class SshClient:
             "--",
             target.host,
             # Words that every shell reads alike, as the one that gets them is the account's login shell.
-            f"{'sudo -n ' if self._options.become else ''}sh -s {nonce}",
+            " ".join((*(("sudo", "-n") if self._options.become else ()), "sh", "-s", *arguments)),
         )
 
 
@@ -148,9 +149,10 @@ class SshTransport:
 
     kind = SourceKind.SSH
 
-    def __init__(self, client: SshClient, target: Target) -> None:
+    def __init__(self, client: SshClient, target: Target, endpoints: Sequence[Endpoint] = ()) -> None:
         self._client = client
         self._target = target
+        self._endpoints = endpoints
 
     def start(self, timeout: float) -> "SshSurvey":
         """Start survey.sh on the host, to last `timeout` seconds at most; NotReachedError if ssh cannot be started."""
@@ -158,7 +160,7 @@ class SshTransport:
         with SURVEY_SCRIPT.open("rb") as script:
             try:
                 process = subprocess.Popen(  # noqa: S603 - the user's own ssh
-                    self._client.command(self._target, nonce),
+                    self._client.command(self._target, survey_arguments(nonce, self._endpoints)),
                     stdin=script,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """Roads to a node: what every transport does, and what it brings back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -7,7 +8,7 @@ from typing import Protocol, Self
 import msgspec
 
 from ebpfcheck.collect.framing import SURVEY_LIMIT
-from ebpfcheck.model.facts import Reason, SourceKind
+from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 
 SURVEY_SCRIPT = Path(__file__).with_name("survey.sh")
 
@@ -19,6 +20,12 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
     cut: Reason | None = None
     detail: str = ""
+
+
+def survey_arguments(nonce: str, endpoints: Sequence[Endpoint] = (), root: str = "/") -> tuple[str, ...]:
+    """Return the words that survey.sh is run with; every shell reads them alike, quoted or not."""
+    addresses = (word for endpoint in endpoints for word in (endpoint.host, str(endpoint.port)))
+    return (nonce, root, *addresses) if endpoints or root != "/" else (nonce,)
 
 
 class NotReachedError(Exception):

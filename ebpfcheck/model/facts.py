@@ -171,6 +171,26 @@ class KubeChains(msgspec.Struct, frozen=True, kw_only=True):
     since the number differs from node to node."""
 
 
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of an API server: a name or an IP address, and a port."""
+
+    host: str
+    port: int
+
+
+class EndpointTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of the API server, and what came of a TCP connection to it from the node's own network."""
+
+    host: str
+    port: int
+    outcome: Literal["connected", "refused", "timed_out", "no_route", "denied", "unresolved", "untold"]
+    """unresolved: the node's resolver does not know the name; denied: the node itself does not let it out."""
+    words: str = ""
+    """What the tool said of an outcome that could not be told."""
+    by_cluster_dns: bool = False
+    """Whether the node asks the cluster's own DNS for the name, which itself takes an API server."""
+
+
 class FelixSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What FelixConfiguration sets of what concerns the checks, by the API's field names; None where it is not set."""
 
@@ -320,6 +340,8 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """/run/calico, which may be missing as long as it can be made."""
     calico_cgroup: Fact[MountStack] = NOT_COLLECTED
     """What is mounted at /run/calico/cgroup."""
+    api_endpoints: Fact[tuple[EndpointTrial, ...]] = NOT_COLLECTED
+    """Addresses of the API server that the survey was given to try, the one to use first; Absent where none was."""
 
 
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
