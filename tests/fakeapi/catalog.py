@@ -257,6 +257,8 @@ class Catalog:
         self.resources: dict[tuple[str, str], Resource] = {}
         self._objects: dict[Resource, dict[str, Object]] = {}
         self._encoded: dict[Resource, dict[str, bytes]] = {}
+        # Resources that have got new objects since their last page.
+        self._unsorted: set[Resource] = set()
         self._pages: dict[tuple[Resource, str, ListQuery], tuple[Body, str]] = {}
         for resource in (*_builtin(), *_defined(story.of_kind("CustomResourceDefinition"))):
             self.resources[resource.group_version, resource.name] = resource
@@ -315,7 +317,7 @@ class Catalog:
             after = self._versioned(item)
             items[key], encoded[key] = after, _encode_item(resource, after)
             if before is None:
-                self._objects[resource] = dict(sorted(items.items()))
+                self._unsorted.add(resource)
             self._record(Change(self.resource_version, resource, before, after))
             return after
 
@@ -354,6 +356,9 @@ class Catalog:
             return self._pages[key]
 
     def _make_page(self, resource: Resource, namespace: str, query: ListQuery) -> tuple[Body, str]:
+        if resource in self._unsorted:
+            self._objects[resource] = dict(sorted(self._objects[resource].items()))
+            self._unsorted.discard(resource)
         items = self._objects.get(resource, {})
         keys = list(items)
         prefix = f"{namespace}/" if namespace else ""

@@ -1,4 +1,4 @@
-"""Which node a pod goes to, as far as its nodeName, nodeSelector and required node affinity say."""
+"""Which node a pod goes to, as far as its nodeSelector and required node affinity say."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,7 @@ from tests.fakeapi.story import Object
 
 
 def node_for(spec: Object, nodes: Sequence[Object]) -> Object | None:
-    """The node that the pod names, or the first that it may go to; None if there is none."""
-    named = spec.get("nodeName")
-    if named is not None:
-        return next((node for node in nodes if node["metadata"]["name"] == named), None)
+    """The first node that the pod may go to; None if there is none."""
     return next((node for node in nodes if _fits(spec, node)), None)
 
 

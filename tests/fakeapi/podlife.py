@@ -111,20 +111,20 @@ def scheduled(by_scheduler: bool) -> Object:
     return {**status, "qosClass": "BestEffort"}
 
 
-def _status(pod: Object, address: str, phase: str, states: Sequence[Object], reason: str = "") -> Object:
+def _status(pod: Object, address: str, phase: str, states: Sequence[Object]) -> Object:
     spec, before = pod["spec"], pod["status"]
     running = phase == "Running"
     names = " ".join(container["name"] for container in spec["containers"])
-    trouble = ("PodCompleted", "") if phase == "Succeeded" else (reason, "")
-    if phase == "Pending":
-        trouble = ("ContainersNotReady", f"containers with unready status: [{names}]")
-    elif phase == "Failed":
-        trouble = ("PodFailed", "")
+    why = {
+        "Pending": ("ContainersNotReady", f"containers with unready status: [{names}]"),
+        "Succeeded": ("PodCompleted", ""),
+        "Failed": ("PodFailed", ""),
+    }.get(phase, ("", ""))
     conditions = [
         _condition("PodReadyToStartContainers", running),
         _condition("Initialized", True, "PodCompleted" if phase == "Succeeded" else ""),
-        _condition("Ready", running, *(() if running else trouble)),
-        _condition("ContainersReady", running, *(() if running else trouble)),
+        _condition("Ready", running, *why),
+        _condition("ContainersReady", running, *why),
         _condition("PodScheduled", True),
     ]
     statuses = [

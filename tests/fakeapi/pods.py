@@ -45,6 +45,7 @@ class Kept:
 class _Counts:
     failed: int = 0
     succeeded: int = 0
+    pods: list[str] = field(default_factory=list)
     refused: int = 0
     finished: bool = False
 
@@ -97,9 +98,14 @@ class Pods:
         with self._lock:
             jobs = [job["metadata"] for job in self.catalog.all(self.jobs)]
             pods = [pod["metadata"] for pod in self.catalog.all(self.pods)]
-            return [f"job/{one['name']}" for one in jobs if one["uid"] in self._counts] + [
+            return [f"job/{one['name']}" for one in jobs if one.get("uid") in self._counts] + [
                 f"pod/{one['name']}" for one in pods if one.get("uid") in self._kept
             ]
+
+    def forget_changes(self) -> None:
+        """Tell watches that begin before now that their version is too old."""
+        with self._lock:
+            self.catalog.oldest_version = self.catalog.resource_version
 
     def wait_until(self, holds: Callable[[], bool], timeout: float = 10) -> bool:
         """Wait for something about the objects to hold."""
@@ -185,15 +191,18 @@ class Pods:
             self._after(REFUSED_BACKOFF * 2**counts.refused, lambda: self._replace_pod(job))
             counts.refused += 1
             return None
-        node = node_for(pod["spec"], nodes := self.catalog.all(self.catalog.resources["v1", "nodes"]))
-        life = self._next_life(node["metadata"]["name"] if node else pod["spec"].get("nodeName"))
+        nodes = self.catalog.resources["v1", "nodes"]
+        named = pod["spec"].get("nodeName")
+        node = self.catalog.get(nodes, "", named) if named else node_for(pod["spec"], self.catalog.all(nodes))
+        life = self._next_life(node["metadata"]["name"] if node else named)
         kept = self._kept[metadata["uid"]] = Kept(life)
         pod = self.catalog.put(self.pods, pod)
+        counts.pods.append(metadata["name"])
         self.most_at_once = max(self.most_at_once, len(self._kept))
         self._tell(job, "SuccessfulCreate", f"Created pod: {metadata['name']}")
-        by_scheduler = "nodeName" not in pod["spec"]
+        by_scheduler = not named
         if life.ends == "Unschedulable" or (node is None and by_scheduler):
-            pod = self._show(pod, podlife.unschedulable(len(nodes)))
+            pod = self._show(pod, podlife.unschedulable(len(self.catalog.all(nodes))))
             self._tell(pod, "FailedScheduling", pod["status"]["conditions"][0]["message"], "Warning")
         elif node is not None:
             kept.address = _address(node)
@@ -308,12 +317,12 @@ class Pods:
             self._settle(job)
 
     def _pods_of(self, job: Object) -> list[Object]:
-        uid = job["metadata"].get("uid", "")
-        return [
-            pod
-            for pod in self.catalog.all(self.pods)
-            if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences", ()))
-        ]
+        """The pods of a Job that was made; those of the story's Jobs are left alone."""
+        metadata = job["metadata"]
+        counts = self._counts.get(metadata.get("uid", ""))
+        names = counts.pods if counts is not None else ()
+        known = (self.catalog.get(self.pods, metadata["namespace"], name) for name in names)
+        return [pod for pod in known if pod is not None and "ownerReferences" in pod["metadata"]]
 
     def _settle(self, job: Object) -> None:
         """Bring the status of a Job up to date with its pods; end it, or replace its pod, when the time has come."""
@@ -398,8 +407,10 @@ class Pods:
         with self._lock:
             if policy == "Background":
                 if not dry_run:
+                    pods = self._pods_of(job)
                     self._remove_job(job)
-                    self._delete_pods(job)
+                    for pod in pods:
+                        self.delete_pod(pod, None, dry_run=False)
                 return None
             if "deletionTimestamp" in job["metadata"]:
                 return job
@@ -417,10 +428,6 @@ class Pods:
                     self.catalog.put(self.pods, {**pod, "metadata": metadata})
             self._remove_if_childless(job)
             return marked
-
-    def _delete_pods(self, job: Object) -> None:
-        for pod in self._pods_of(job):
-            self.delete_pod(pod, None, dry_run=False)
 
     def _remove_job(self, job: Object) -> None:
         self.catalog.remove(self.jobs, job)
@@ -446,11 +453,13 @@ class Pods:
             marked = self.catalog.put(self.pods, self._marked(keep, seconds))
             if kept is None or seconds == 0:
                 self._remove_pod(marked)
-            elif not kept.lost:
-                if kept.life.lingers:
-                    self._after(kept.life.lingers, lambda: self._remove_pod(marked))
-                else:
-                    self._remove_pod(marked)
+            elif kept.lost:
+                self._settle_job_of(marked)
+            elif kept.life.lingers:
+                self._settle_job_of(marked)
+                self._after(kept.life.lingers, lambda: self._remove_pod(marked))
+            else:
+                self._remove_pod(marked)
             return marked
 
     def _remove_pod(self, made: Object) -> None:

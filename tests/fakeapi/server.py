@@ -87,8 +87,9 @@ class FakeApi:
     """A Kubernetes API server for one story; serves inside `with`.
 
     `tokens`, `rules` (None: everything is allowed; else RBAC PolicyRules, on top of what every authenticated user may
-    do), `forbid` and `faults` may be changed while it serves. A client certificate of a foreign CA is refused in the
-    handshake already (real servers answer 401).
+    do), `forbid` and `faults` may be changed while it serves. `pods` has the scripts for Jobs and their pods, for
+    commands and for watches; of the faults, those that come in the place of an answer strike streams, too. A client
+    certificate of a foreign CA is refused in the handshake already (real servers answer 401).
     """
 
     def __init__(

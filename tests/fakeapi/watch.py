@@ -78,16 +78,14 @@ class Watcher:
     def lines(self) -> Iterator[bytes]:
         """The lines of the answer."""
         sent = 0
-        for line in self._events():
-            fault = self._fault(sent)
-            if fault is not None:
-                yield from self._struck(fault)
+        events = self._events()
+        while (fault := self._fault(sent)) is None:
+            line = next(events, None)
+            if line is None:
                 return
             yield line
             sent += 1
-        fault = self._fault(sent)
-        if fault is not None:
-            yield from self._struck(fault)
+        yield from self._struck(fault)
 
     def _fault(self, sent: int) -> WatchFault | None:
         with self._catalog.changed:

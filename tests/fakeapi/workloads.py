@@ -34,7 +34,7 @@ class DeleteOptions:
 
     @classmethod
     def parse(cls, query: Mapping[str, str], body: bytes) -> "DeleteOptions":
-        sent = document_of(body) if body.strip() else {}
+        sent = document_of(body, "DeleteOptions") if body.strip() else {}
         policy = query.get("propagationPolicy") or sent.get("propagationPolicy") or ""
         if policy and policy not in POLICIES:
             supported = ", ".join(f'"{name}"' for name in (*POLICIES, "nil"))
@@ -56,12 +56,15 @@ def dry_run_of(asked: list[str], options: str) -> bool:
     return bool(asked)
 
 
-def document_of(body: bytes) -> Any:
-    """What is in a body."""
+def document_of(body: bytes, kind: str) -> Any:
+    """What is in a body, which should be of that kind."""
     try:
         return object_of(body) if body.startswith(MAGIC) else msgspec.json.decode(body)
-    except (ValueError, KeyError):
-        raise StatusError(415, details={}) from None
+    except KeyError:
+        raise StatusError(415) from None
+    except ValueError as error:
+        unrecognized = f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind"
+        raise StatusError(400, f"{unrecognized}; json parse error: {error}") from None
 
 
 class Workloads:
@@ -89,7 +92,7 @@ class Workloads:
         query = dict(info.query)
         dry_run = dry_run_of([value for key, value in info.query if key == "dryRun"], "CreateOptions")
         manager = query.get("fieldManager") or manager
-        job, warnings = self._pods.create_job(info.namespace, document_of(body), manager, dry_run)
+        job, warnings = self._pods.create_job(info.namespace, document_of(body, "Job"), manager, dry_run)
         return Answer.json(typed(self._pods.jobs, job), 201, _warning(*warnings))
 
     def _delete(self, info: RequestInfo, resource: Resource, body: bytes) -> Answer:
@@ -164,6 +167,8 @@ class Workloads:
         if protocol is None:
             return Answer(403, Body(b""))
         command = [value for key, value in info.query if key == "command"]
+        if not command:
+            raise StatusError(400, "you must specify at least one command for the container")
         stdin, stdout, stderr = (query.get(name) in ("1", "true", "True") for name in ("stdin", "stdout", "stderr"))
         request = ExecRequest(command, stdin, stdout, stderr, protocol, headers.get("sec-websocket-key", ""))
         return self._session(pod, container, request)
