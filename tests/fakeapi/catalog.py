@@ -5,11 +5,12 @@ import binascii
 import gzip
 import json
 import re
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -53,7 +54,32 @@ REQUIREMENT = re.compile(
 FIELD = re.compile(r"(?P<key>[\w.]+)(?P<op>==|=|!=)(?P<value>.*)")
 COMMA_OUTSIDE_PARENTHESES = re.compile(r",(?![^(]*\))")
 FIELDS = ("metadata.name", "metadata.namespace")
-MORE_FIELDS = {"pods": ("spec.nodeName", "status.phase")}
+MORE_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "pods": ("spec.nodeName", "status.phase"),
+    "events": (
+        *(f"involvedObject.{key}" for key in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion")),
+        "reason",
+        "type",
+    ),
+}
+
+# The order in which servers write the fields of ObjectMeta.
+METADATA = (
+    "name",
+    "generateName",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+)
 
 Predicate = Callable[[Object], bool]
 
@@ -178,7 +204,7 @@ def label_predicate(selector: str) -> Predicate:
 
 def field_predicate(resource: Resource, selector: str) -> Predicate:
     """Whether an object's fields match a field selector that the resource supports."""
-    tests = []
+    tests: list[tuple[list[str], str, bool]] = []
     supported = FIELDS + MORE_FIELDS.get(resource.qualified, ())
     for part in filter(None, selector.split(",")):
         match = FIELD.fullmatch(part)
@@ -196,30 +222,59 @@ def field_predicate(resource: Resource, selector: str) -> Predicate:
         tests.append((match["key"].split("."), match["value"], match["op"] == "!="))
 
     def matches(item: Object) -> bool:
-        return all((item.get(part, {}).get(name, "") == value) != no for (part, name), value, no in tests)
+        return all((_at(item, path) == value) != no for path, value, no in tests)
 
     return matches
 
 
+def _at(item: Object, path: list[str]) -> Any:
+    value: Any = item
+    for key in path:
+        value = value.get(key, "" if key == path[-1] else {})
+    return value
+
+
+class Change(NamedTuple):
+    """One write: the object before it (None: it is new) and after it (`gone`: as it was last)."""
+
+    version: int
+    resource: Resource
+    before: Object | None
+    after: Object
+    gone: bool = False
+
+
 class Catalog:
-    """The objects of a story as an API server keeps them: by resource, in the order of their keys, encoded once."""
+    """The objects of a cluster as an API server keeps them: by resource, in the order of their keys, encoded once.
+
+    Begins with those of a story. `changed` is notified of every write, and guards everything that is written.
+    """
 
     def __init__(self, story: Story) -> None:
+        self.changed = threading.Condition(threading.RLock())
+        self.changes: list[Change] = []
+        self.closed = False
         self.resources: dict[tuple[str, str], Resource] = {}
         self._objects: dict[Resource, dict[str, Object]] = {}
-        self._encoded: dict[Resource, list[bytes]] = {}
+        self._encoded: dict[Resource, dict[str, bytes]] = {}
+        # Resources that have got new objects since their last page.
+        self._unsorted: set[Resource] = set()
         self._pages: dict[tuple[Resource, str, ListQuery], tuple[Body, str]] = {}
         for resource in (*_builtin(), *_defined(story.of_kind("CustomResourceDefinition"))):
             self.resources[resource.group_version, resource.name] = resource
         for item in story.objects:
             metadata = item["metadata"]
-            key = f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else metadata["name"]
+            key = _key(metadata.get("namespace", ""), metadata["name"])
             self._objects.setdefault(self._resource_of(item), {})[key] = item
         for resource, items in self._objects.items():
             self._objects[resource] = dict(sorted(items.items()))
-            self._encoded[resource] = [_encode_item(resource, item) for item in self._objects[resource].values()]
+            self._encoded[resource] = {
+                key: _encode_item(resource, item) for key, item in self._objects[resource].items()
+            }
         versions = (item["metadata"].get("resourceVersion", "") for item in story.objects)
         self.resource_version = max((int(version) for version in versions if version.isdecimal()), default=1000)
+        # Watches from before this version are told that it is too old.
+        self.oldest_version = self.resource_version
 
     def _resource_of(self, item: Object) -> Resource:
         group, _, version = item["apiVersion"].rpartition("/")
@@ -231,22 +286,79 @@ class Catalog:
         self.resources[resource.group_version, resource.name] = resource
         return resource
 
-    def object(self, resource: Resource, namespace: str, name: str) -> Body:
+    def all(self, resource: Resource) -> list[Object]:
+        """Every object of a resource."""
+        with self.changed:
+            return list(self._objects.get(resource, {}).values())
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """One object, if there is one."""
+        with self.changed:
+            return self._objects.get(resource, {}).get(_key(namespace if resource.namespaced else "", name))
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Object:
         """One object; a StatusError if there is none."""
-        item = self._objects.get(resource, {}).get(f"{namespace}/{name}" if resource.namespaced else name)
+        item = self.get(resource, namespace, name)
         if item is None:
             raise StatusError(404, f'{resource.qualified} "{name}" not found', details=resource.details(name))
-        typed = {"kind": item["kind"], "apiVersion": item["apiVersion"], **_bare(item)}
-        return Body(msgspec.json.encode(item if resource.custom else typed) + b"\n")
+        return item
+
+    def object(self, resource: Resource, namespace: str, name: str) -> Body:
+        """One object as it is sent; a StatusError if there is none."""
+        return Body(msgspec.json.encode(typed(resource, self.find(resource, namespace, name))) + b"\n")
+
+    def put(self, resource: Resource, item: Object) -> Object:
+        """Store an object, new or changed, under a new resource version; the object as it is stored."""
+        with self.changed:
+            metadata = item["metadata"]
+            key = _key(metadata.get("namespace", ""), metadata["name"])
+            items, encoded = self._objects.setdefault(resource, {}), self._encoded.setdefault(resource, {})
+            before = items.get(key)
+            after = self._versioned(item)
+            items[key], encoded[key] = after, _encode_item(resource, after)
+            if before is None:
+                self._unsorted.add(resource)
+            self._record(Change(self.resource_version, resource, before, after))
+            return after
+
+    def remove(self, resource: Resource, item: Object) -> Object:
+        """Take an object away; the object as it was last."""
+        with self.changed:
+            metadata = item["metadata"]
+            key = _key(metadata.get("namespace", ""), metadata["name"])
+            before = self._objects[resource].pop(key)
+            del self._encoded[resource][key]
+            after = self._versioned(before)
+            self._record(Change(self.resource_version, resource, before, after, gone=True))
+            return after
+
+    def wait_for_change(self, position: int, timeout: float | None) -> None:
+        """Wait until there are more changes than that, the server closes or the time is over."""
+        self.changed.wait_for(lambda: self.closed or len(self.changes) > position, timeout)
+
+    def _versioned(self, item: Object) -> Object:
+        self.resource_version += 1
+        metadata = {**item["metadata"], "resourceVersion": str(self.resource_version)}
+        known = {key: metadata[key] for key in METADATA if key in metadata}
+        return {**item, "metadata": known | metadata}
+
+    def _record(self, change: Change) -> None:
+        self.changes.append(change)
+        self._pages = {key: page for key, page in self._pages.items() if key[0] != change.resource}
+        self.changed.notify_all()
 
     def page(self, resource: Resource, namespace: str, query: ListQuery) -> tuple[Body, str]:
         """One page of a list and the token of the next one ("" if it is the last)."""
         key = (resource, namespace, query)
-        if key not in self._pages:
-            self._pages[key] = self._make_page(*key)
-        return self._pages[key]
+        with self.changed:
+            if key not in self._pages:
+                self._pages[key] = self._make_page(*key)
+            return self._pages[key]
 
     def _make_page(self, resource: Resource, namespace: str, query: ListQuery) -> tuple[Body, str]:
+        if resource in self._unsorted:
+            self._objects[resource] = dict(sorted(self._objects[resource].items()))
+            self._unsorted.discard(resource)
         items = self._objects.get(resource, {})
         keys = list(items)
         prefix = f"{namespace}/" if namespace else ""
@@ -258,7 +370,7 @@ class Catalog:
         while position < end and not (query.limit and len(chosen) == query.limit):
             item = items[keys[position]]
             if by_label(item) and by_field(item):
-                chosen.append(self._encoded[resource][position])
+                chosen.append(self._encoded[resource][keys[position]])
             position += 1
         # Like etcd, this looks at keys: behind a page that a selector filled there may come an empty one.
         token = continue_token(self.resource_version, keys[position - 1]) if position < end else ""
@@ -323,6 +435,15 @@ def _defined(definitions: Iterable[Object]) -> Iterable[Resource]:
             if version.get("served", True):
                 short = tuple(names.get("shortNames", ()))
                 yield Resource(spec["group"], version["name"], names["kind"], names["plural"], namespaced, short)
+
+
+def _key(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}" if namespace else name
+
+
+def typed(resource: Resource, item: Object) -> Object:
+    """An object as it is sent by itself: built-in kinds begin with their kind, custom ones are as they were stored."""
+    return item if resource.custom else {"kind": item["kind"], "apiVersion": item["apiVersion"], **_bare(item)}
 
 
 def _bare(item: Object) -> Object:

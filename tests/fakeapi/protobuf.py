@@ -1,9 +1,52 @@
-"""Reads the access reviews that kubectl sends as protobuf, whatever the server would rather have."""
+"""Reads what kubectl sends as protobuf, whatever the server would rather have: access reviews and simple Jobs."""
+
+from collections.abc import Iterator
 
 from tests.fakeapi.story import Object
 
 MAGIC = b"k8s\0"
 RESOURCE_ATTRIBUTES = ("namespace", "verb", "group", "version", "resource", "subresource", "name")
+# The fields of messages by number, as far as `kubectl create job` fills them: name, and type or message; [] repeats.
+SCHEMAS: dict[str, dict[int, tuple[str, str]]] = {
+    "Job": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec")},
+    "ObjectMeta": {1: ("name", "str"), 2: ("generateName", "str"), 3: ("namespace", "str")},
+    "JobSpec": {
+        1: ("parallelism", "int"),
+        2: ("completions", "int"),
+        3: ("activeDeadlineSeconds", "int"),
+        6: ("template", "PodTemplateSpec"),
+        7: ("backoffLimit", "int"),
+        8: ("ttlSecondsAfterFinished", "int"),
+    },
+    "PodTemplateSpec": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PodSpec")},
+    "PodSpec": {2: ("containers", "[Container]"), 3: ("restartPolicy", "str")},
+    "Container": {1: ("name", "str"), 2: ("image", "str"), 3: ("command", "[str]"), 4: ("args", "[str]")},
+}
+
+
+def object_of(data: bytes) -> Object:
+    """The object in a protobuf body, if its kind is one of those known here."""
+    envelope = _fields(data.removeprefix(MAGIC))
+    type_meta = _fields(envelope[1])
+    kind = type_meta[2].decode()
+    return {"apiVersion": type_meta[1].decode(), "kind": kind, **_message(envelope[2], kind)}
+
+
+def _message(data: bytes, name: str) -> Object:
+    document: Object = {}
+    for number, value in _values(data):
+        field, kind = SCHEMAS[name].get(number, ("", ""))
+        if isinstance(value, int):
+            read: object = value
+        elif kind.strip("[]") == "str":
+            read = value.decode()
+        else:
+            read = _message(value, kind.strip("[]")) if kind else None
+        if kind.startswith("["):
+            document.setdefault(field, []).append(read)
+        elif kind and read != "":
+            document[field] = read
+    return document
 
 
 def review_of(data: bytes) -> Object:
@@ -26,15 +69,22 @@ def _strings(message: bytes, names: tuple[str, ...]) -> dict[str, str]:
 
 def _fields(message: bytes) -> dict[int, bytes]:
     """The strings and messages in a message, by field number."""
-    fields, position = {}, 0
+    return {number: value for number, value in _values(message) if isinstance(value, bytes)}
+
+
+def _values(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields in a message: numbers, and the bytes of strings and messages."""
+    position = 0
     while position < len(message):
         tag, position = _varint(message, position)
-        if tag & 7 != 2:
-            raise ValueError(f"a field of wire type {tag & 7}, where strings and messages are expected")
-        length, position = _varint(message, position)
-        fields[tag >> 3] = message[position : position + length]
-        position += length
-    return fields
+        value, position = _varint(message, position)
+        if tag & 7 == 0:
+            yield tag >> 3, value
+        elif tag & 7 == 2:
+            yield tag >> 3, message[position : position + value]
+            position += value
+        else:
+            raise ValueError(f"a field of wire type {tag & 7}, where strings, messages and numbers are expected")
 
 
 def _varint(message: bytes, position: int) -> tuple[int, int]:

@@ -4,8 +4,8 @@ import re
 import ssl
 import threading
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
@@ -15,11 +15,15 @@ import msgspec
 import trustme
 
 from tests.fakeapi.access import AUTHENTICATED, EVERYTHING, PUBLIC, Access, RequestInfo, Rule
+from tests.fakeapi.answer import Answer, CutError, Reply, Stream, Upgrade
 from tests.fakeapi.catalog import Body, Catalog, ListQuery, continue_token, start_of
 from tests.fakeapi.loopback import LoopbackServer
+from tests.fakeapi.pods import Pods
 from tests.fakeapi.protobuf import MAGIC, review_of
 from tests.fakeapi.status import StatusError
 from tests.fakeapi.story import Object, Story
+from tests.fakeapi.watch import Watch, Watcher
+from tests.fakeapi.workloads import Workloads
 
 TOKEN = "fake-token"
 USER = "system:serviceaccount:default:ebpfcheck"
@@ -28,10 +32,7 @@ SERVER_NAMES = ("127.0.0.1", "localhost", "kubernetes.default.svc")
 # From here on the server compresses.
 GZIP_THRESHOLD = 128 * 1024
 RECORDED_HEADERS = ("accept", "accept-encoding", "authorization", "content-type", "host", "user-agent")
-JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
 HTML = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
-ALWAYS = 1 << 60
 
 
 class Request(NamedTuple):
@@ -82,34 +83,13 @@ def expire_continue_after(pages: int, path: str = "") -> Fault:
     return Fault(rf"{path}.*[?&]continue=[^&]", status=410, skip=pages - 1)
 
 
-@dataclass
-class Answer:
-    """An HTTP answer."""
-
-    status: int
-    body: Body
-    content_type: str = JSON
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def text(cls, status: int, text: str, content_type: str = TEXT) -> "Answer":
-        return cls(status, Body(text.encode()), content_type)
-
-    @classmethod
-    def json(cls, document: Object, status: int = 200) -> "Answer":
-        return cls(status, Body(msgspec.json.encode(document) + b"\n"))
-
-    @classmethod
-    def failure(cls, error: StatusError) -> "Answer":
-        return cls(error.code, Body(error.body()))
-
-
 class FakeApi:
     """A Kubernetes API server for one story; serves inside `with`.
 
     `tokens`, `rules` (None: everything is allowed; else RBAC PolicyRules, on top of what every authenticated user may
-    do), `forbid` and `faults` may be changed while it serves. A client certificate of a foreign CA is refused in the
-    handshake already (real servers answer 401).
+    do), `forbid` and `faults` may be changed while it serves. `pods` has the scripts for Jobs and their pods, for
+    commands and for watches; of the faults, those that come in the place of an answer strike streams, too. A client
+    certificate of a foreign CA is refused in the handshake already (real servers answer 401).
     """
 
     def __init__(
@@ -138,6 +118,8 @@ class FakeApi:
         self._client_ca.configure_trust(context)
         context.verify_mode = ssl.CERT_OPTIONAL
         context.num_tickets = 0
+        self.pods = Pods(self.catalog)
+        self._workloads = Workloads(self.pods, int(story.version.get("minor", "0").rstrip("+") or 0))
         self._server = LoopbackServer(type("Handler", (_Handler,), {"api": self}), context)
         self.closing = self._server.closing
         self.url = f"https://127.0.0.1:{self._server.port}"
@@ -149,6 +131,7 @@ class FakeApi:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.pods.close()
         self._server.close()
 
     def client_certificate(self, user: str = CERTIFICATE_USER) -> tuple[bytes, bytes]:
@@ -162,14 +145,14 @@ class FakeApi:
             self.requests.append(request)
             return next((fault for fault in self.faults if fault.take(request.path)), None)
 
-    def answer(self, info: RequestInfo, authorization: str, certificate: Any, body: bytes) -> Answer:
-        """What a healthy server answers."""
+    def answer(self, info: RequestInfo, headers: Mapping[str, str], certificate: Any, body: bytes) -> Reply:
+        """What a healthy server answers; headers by lower-case name."""
         try:
-            user, known = self._user(authorization, certificate)
+            user, known = self._user(headers.get("authorization", ""), certificate)
             access = self._access(known)
             if not access.permits(info):
                 raise info.forbidden(user)
-            return self._resource(info, access, body) if info.resource else self._path(info)
+            return self._resource(info, access, headers, body) if info.resource else self._path(info)
         except StatusError as error:
             return Answer.failure(error)
 
@@ -211,10 +194,16 @@ class FakeApi:
                     document = self.catalog.resource_list(f"{group}/{version}")
         return _not_registered() if document is None else Answer.json(document)
 
-    def _resource(self, info: RequestInfo, access: Access, body: bytes) -> Answer:
+    def _resource(self, info: RequestInfo, access: Access, headers: Mapping[str, str], body: bytes) -> Reply:
         resource = self.catalog.resources.get((f"{info.group}/{info.version}".lstrip("/"), info.resource))
-        if resource is None or info.subresource:
+        if resource is None:
             return _not_registered()
+        if info.subresource:
+            may_create = access.permits(replace(info, verb="create"))
+            reply = None
+            if resource == self.pods.pods:
+                reply = self._workloads.subresource(info, headers, may_create)
+            return _not_registered() if reply is None else reply
         across = info.verb in ("list", "watch", "deletecollection")
         if resource.namespaced and not (info.namespace or across):
             return _not_registered()
@@ -226,7 +215,14 @@ class FakeApi:
             return Answer(200, self.catalog.object(resource, info.namespace, info.name))
         if info.verb == "create" and info.group == "authorization.k8s.io":
             return self._review(info.resource, access, body)
-        raise StatusError(405, details={})
+        if info.verb == "watch":
+            watch = Watch.parse(resource, info.namespace, dict(info.query))
+            return Stream(Watcher(self.catalog, watch, self.pods.watch_faults).lines())
+        manager = headers.get("user-agent", "unknown").partition("/")[0]
+        written = self._workloads.write(info, resource, body, manager)
+        if written is None:
+            raise StatusError(405, details={})
+        return written
 
     def _review(self, resource: str, access: Access, body: bytes) -> Answer:
         try:
@@ -254,7 +250,7 @@ def _faulty_answer(fault: Fault, info: RequestInfo, resource_version: int) -> An
         token = dict(info.query).get("continue", "")
         if code == 410 and token:
             token = continue_token(resource_version, start_of(token).rstrip("\0"))
-        error = StatusError(code, fault.message, reason=fault.reason, token=token if code == 410 else "")
+        error = StatusError(code, fault.message, reason=fault.reason or None, token=token if code == 410 else "")
         answer = Answer.failure(error) if fault.text is None else Answer.text(code, fault.text)
     elif fault.what == "html":
         code = fault.status or 200
@@ -281,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         info = RequestInfo.parse(self.command, self.path)
         headers = {name: self.headers[name] for name in RECORDED_HEADERS if name in self.headers}
         fault = self.api.arrived(Request(info.verb, self.command, self.path, headers))
-        answer = None
+        answer: Reply | None = None
         if fault is not None:
             if fault.what != "slow":
                 self.api.closing.wait(fault.delay)
@@ -291,32 +287,31 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             answer = _faulty_answer(fault, info, self.api.catalog.resource_version)
         if answer is None:
-            authorization = self.headers.get("Authorization", "")
             assert isinstance(self.connection, ssl.SSLSocket)
-            answer = self.api.answer(info, authorization, self.connection.getpeercert(), body)
-        self._send(answer, fault)
+            asked = {name.lower(): value for name, value in self.headers.items()}
+            answer = self.api.answer(info, asked, self.connection.getpeercert(), body)
+        match answer:
+            case Answer():
+                self._send(answer, fault)
+            case Stream():
+                self._stream(answer)
+            case Upgrade():
+                self.close_connection = True
+                answer.serve(self)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request  # noqa: N815
 
     def _send(self, answer: Answer, fault: Fault | None) -> None:
         what = fault.what if fault is not None else ""
         body = answer.body.plain
-        headers = {
-            "Audit-Id": str(uuid.uuid4()),
-            "Cache-Control": "no-cache, private",
-            "Content-Type": answer.content_type,
-            "Date": self.date_time_string(),
-            **answer.headers,
-        }
+        headers = {**self._head(answer.content_type), **answer.headers}
         if len(body) > GZIP_THRESHOLD and "gzip" in self.headers.get("Accept-Encoding", ""):
             body = answer.body.gzipped
             headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         headers |= {"Transfer-Encoding": "chunked"} if what == "cut-chunked" else {"Content-Length": str(len(body))}
-        lines = (
-            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
-            *(f"{k}: {v}" for k, v in headers.items()),
-        )
-        self.wfile.write("\r\n".join((*lines, "", "")).encode())
+        if answer.status == HTTPStatus.NO_CONTENT:
+            headers = {}
+        self._begin(answer.status, headers)
         if what == "cut-chunked":
             self.wfile.write(b"%x\r\n" % len(body))
         if what in ("cut", "cut-chunked"):
@@ -330,6 +325,27 @@ class _Handler(BaseHTTPRequestHandler):
                     break
         else:
             self.wfile.write(body)
+
+    def _stream(self, stream: Stream) -> None:
+        self._begin(200, self._head(stream.content_type) | {"Transfer-Encoding": "chunked"})
+        try:
+            for piece in stream.pieces:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
+        except CutError:
+            self.close_connection = True
+
+    def _head(self, content_type: str) -> dict[str, str]:
+        return {
+            "Audit-Id": str(uuid.uuid4()),
+            "Cache-Control": "no-cache, private",
+            "Content-Type": content_type,
+            "Date": self.date_time_string(),
+        }
+
+    def _begin(self, status: int, headers: Mapping[str, str]) -> None:
+        lines = (f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{k}: {v}" for k, v in headers.items()))
+        self.wfile.write("\r\n".join((*lines, "", "")).encode())
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
