@@ -1,6 +1,6 @@
 """The use cases of judging: plain arguments and a snapshot in, a report out. Nothing here prints or exits."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -8,14 +8,14 @@ import msgspec
 
 from ebpfcheck import __version__
 from ebpfcheck.checks.strings import judge_strings
-from ebpfcheck.engine import decide, gather, judge, summarize
+from ebpfcheck.engine import decide, disagreements, gather, judge, summarize
 from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import ExitCode, FailOn, exit_code, kernel_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Install, Known
+from ebpfcheck.model.facts import Endpoint, Install, Known
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
 from ebpfcheck.model.report import (
     CalicoTarget,
@@ -65,10 +65,7 @@ class Judge:
         `is_interrupted`: the user did not wait for all of it, which the exit code then says.
         """
         settings = self._settings
-        cluster = snapshot.cluster or ClusterFacts()
-        target = target_version(self._knowledge, settings.calico_version, cluster)
-        release = self._knowledge.at(target.version)
-        install = settings.install or _install(cluster)
+        target, release, install = self._aim(snapshot)
         concerned = [check for check in self._registry.checks if snapshot.cluster or check.scope == "node"]
         checks = [check for check in self._checks if check in concerned]
         if not checks:
@@ -105,6 +102,26 @@ class Judge:
             discovered=discovered,
             problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
         )
+
+    def usable_endpoints(self, snapshot: Snapshot) -> tuple[Endpoint, ...]:
+        """Return the addresses by which Calico might reach the API server, the one to use first."""
+        _, found = _discovered(snapshot, *self._aim(snapshot)[1:])
+        if found is None:
+            return ()
+        candidates = (found.api_endpoint, *found.api_endpoint_candidates)
+        usable = (one for one in candidates if one is not None and one.usable)
+        return tuple(dict.fromkeys(Endpoint(host=one.host, port=one.port) for one in usable))
+
+    def disagreements(self, snapshot: Snapshot, samples: Sequence[Sequence[int]]) -> list[bool]:
+        """Return, for each group of surveyed nodes by their indices, whether the checks tell them apart."""
+        _, release, install = self._aim(snapshot)
+        return disagreements(snapshot, self._checks, release, install, samples)
+
+    def _aim(self, snapshot: Snapshot) -> tuple[Target, Release, Install]:
+        """Return what a snapshot is judged for."""
+        cluster = snapshot.cluster or ClusterFacts()
+        target = target_version(self._knowledge, self._settings.calico_version, cluster)
+        return target, self._knowledge.at(target.version), self._settings.install or _install(cluster)
 
 
 def coverage_of(snapshot: Snapshot) -> Coverage:

@@ -4,7 +4,8 @@ import enum
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ebpfcheck.app import Judge
     from ebpfcheck.model.facts import Endpoint
     from ebpfcheck.model.snapshot import Snapshot
+    from ebpfcheck.probe import ProbeRequest
     from ebpfcheck.render import RenderOptions
     from ebpfcheck.settings import Settings
 
@@ -73,6 +75,15 @@ class ProbeChoice(enum.StrEnum):
     """How the nodes themselves are looked at."""
 
     none = "none"
+    exec = "exec"
+    pod = "pod"
+
+
+class ProbeNodesChoice(enum.StrEnum):
+    """Which nodes are looked at."""
+
+    cohorts = "cohorts"
+    all = "all"
 
 
 class SchemaChoice(enum.StrEnum):
@@ -372,10 +383,27 @@ def cluster(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
     scope: ScopeOption = ScopeChoice.nodes,
-    probe: Annotated[  # noqa: ARG001 - saying that the nodes stay unseen is all there is to choose
+    probe: Annotated[
         ProbeChoice,
-        typer.Option(help="How to look at the nodes themselves: none leaves that to `ebpfcheck node` on them."),
+        typer.Option(
+            help="How to look at the nodes themselves: by exec into calico-node, by a short-lived privileged pod on "
+            "each, or not at all (`ebpfcheck node` does it over SSH)."
+        ),
     ] = ProbeChoice.none,
+    probe_nodes: Annotated[
+        ProbeNodesChoice, typer.Option(help="Look at a few nodes of each kind, or at all of them.")
+    ] = ProbeNodesChoice.cohorts,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="The image of probe pods (default: the one that calico-node runs)."),
+    ] = None,
+    probe_namespace: Annotated[str, typer.Option(metavar="NS", help="Where probe pods are made.")] = "kube-system",
+    concurrency: ConcurrencyOption = 8,
+    probe_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long looking at one node may take at most.")
+    ] = 120.0,
+    deadline: DeadlineOption = None,
+    api_endpoint: ApiEndpointOption = None,
     scan_pods: Annotated[
         bool,
         typer.Option(
@@ -398,9 +426,11 @@ def cluster(
 ) -> int:
     """Look at a cluster through its API and say whether eBPF mode will work on it.
 
-    It only reads; `ebpfcheck rbac` prints the rights that it needs. What only a node can tell stays unknown.
+    It only reads, unless --probe says otherwise; `ebpfcheck rbac` prints the rights that it needs. What only a node can
+    tell takes --probe, or stays unknown.
 
-    Example: ebpfcheck cluster --context prod --save prod.json
+    Examples: ebpfcheck cluster --context prod --save prod.json
+              ebpfcheck cluster --probe exec
     """
     from ebpfcheck.collect.login import Login
     from ebpfcheck.progress import Progress
@@ -409,7 +439,9 @@ def cluster(
     started_at = datetime.now(UTC)
     _check_timeout("--timeout", timeout)
     _check_cluster(kubeconfig, context)
-    deadline = time.monotonic() + timeout
+    collecting_ends = time.monotonic() + timeout
+    is_interrupted = False
+    request = _probe_request(probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint)
     with Login(kubeconfig, context, timeout) as login, Progress() as progress:
         # Loaded while the kubeconfig is, which takes about as long.
         from ebpfcheck.app import Judge
@@ -422,12 +454,44 @@ def cluster(
         for name, _ in outputs:
             renderer(name)
         listener = Listener(progress=progress.show, notice=progress.note)
-        snapshot = snapshot_of_cluster(login, deadline, listener, scan_pods=scan_pods)
+        snapshot = snapshot_of_cluster(login, collecting_ends, listener, scan_pods=scan_pods)
+        if request is not None:
+            from ebpfcheck.probe import probed
+
+            snapshot, is_interrupted = probed(snapshot, login, judge, request, _deadline(deadline), listener)
     if redact:
         from ebpfcheck.collect.redaction import redacted
 
         snapshot = redacted(snapshot)
-    return _report(judge, snapshot, "cluster", started_at, outputs, _options(color, verbose, quiet), color, save)
+    options = _options(color, verbose, quiet)
+    return _report(judge, snapshot, "cluster", started_at, outputs, options, color, save, is_interrupted=is_interrupted)
+
+
+@app.command(short_help="Remove probe pods that were left behind.")
+def cleanup(
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    probe_namespace: Annotated[
+        str | None, typer.Option(metavar="NS", help="Look in this namespace alone (default: in all).")
+    ] = None,
+    timeout: TimeoutOption = 120.0,
+) -> int:
+    """Remove the Jobs of `ebpfcheck cluster --probe pod`, and their pods, that were left behind.
+
+    The cluster ends and removes them by itself after some minutes. Those of a run that is under way go as well.
+    """
+    from ebpfcheck.collect.login import Login
+
+    _end_on_sigterm()
+    _check_timeout("--timeout", timeout)
+    _check_cluster(kubeconfig, context)
+    deadline = time.monotonic() + timeout
+    with Login(kubeconfig, context, timeout) as login:
+        from ebpfcheck.collect.pods import remove_jobs
+
+        removed = remove_jobs(login, deadline, probe_namespace)
+    _write("".join(f"removed job {name}\n" for name in removed) or "nothing of ebpfcheck's was left\n")
+    return 0
 
 
 @app.command(short_help="Print the read-only role that `ebpfcheck cluster` needs.")
@@ -616,6 +680,42 @@ def _endpoints(text: str | None) -> tuple["Endpoint", ...]:
     return (parse_endpoint(text),)
 
 
+def _probe_request(
+    probe: ProbeChoice,
+    nodes: ProbeNodesChoice,
+    image: str | None,
+    namespace: str,
+    concurrency: int,
+    timeout: float,
+    api_endpoint: str | None,
+) -> "ProbeRequest | None":
+    """Return how to look at nodes, None where nobody is to; refuses what cannot be meant."""
+    if probe is ProbeChoice.none:
+        if image is not None or api_endpoint is not None or nodes is not ProbeNodesChoice.cohorts:
+            raise _usage_error("--image, --probe-nodes and --api-endpoint need --probe exec or --probe pod")
+        return None
+    import re
+
+    from ebpfcheck.probe import ProbeRequest
+
+    _check_timeout("--probe-timeout", timeout)
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
+        raise _usage_error(f"--probe-namespace: {namespace!r} is not the name of a namespace")
+    if image is not None and not re.fullmatch(r"[\w][\w./:@-]*", image, re.ASCII):
+        raise _usage_error(f"--image: {image!r} is not the name of an image")
+    if image is not None and probe is not ProbeChoice.pod:
+        raise _usage_error("--image is for --probe pod")
+    return ProbeRequest(
+        road="exec" if probe is ProbeChoice.exec else "pod",
+        nodes=nodes.value,
+        image=image,
+        namespace=namespace,
+        concurrency=_checked_concurrency(concurrency),
+        timeout=timeout,
+        endpoints=_endpoints(api_endpoint),
+    )
+
+
 def _checked_concurrency(number: int) -> int:
     if not 0 < number <= _MOST_AT_ONCE:
         raise _usage_error(f"--concurrency: give a number from 1 to {_MOST_AT_ONCE}")
@@ -656,10 +756,38 @@ def _report(
     from ebpfcheck.render import renderer
 
     report = judge.report(snapshot, command, started_at.replace(microsecond=0), is_interrupted=is_interrupted)
-    _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
-    if save is not None:
-        save_snapshot(snapshot, save)
+    documents = [(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs]
+    with _unbroken():
+        _deliver(documents)
+        if save is not None:
+            save_snapshot(snapshot, save)
     return report.exit_code
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Put off the first Ctrl-C or SIGTERM until what was begun is written; the second one counts at once."""
+    import signal
+
+    received: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def put_off(number: int, _: object) -> None:
+        received.append(number)
+        restore()
+
+    for number in usual:
+        signal.signal(number, put_off)
+    try:
+        yield
+    finally:
+        restore()
+    if received:
+        raise KeyboardInterrupt
 
 
 def _outputs(
@@ -752,16 +880,21 @@ def _write(text: str) -> None:
 
     if sys.stdout is None:
         raise UsageError("stdout is closed")
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.stdout.write(text)
         sys.stdout.flush()
+        _write_whole(sys.stdout.fileno(), text.encode(sys.stdout.encoding, "backslashreplace"))
     except BrokenPipeError:
         _drop_stdout()
     except OSError as error:
         _drop_stdout()
         raise UsageError(f"stdout cannot be written: {error.strerror}") from error
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    """Write all of it, also where a signal comes in between: Python's own streams lose the rest then."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _drop_stdout() -> None:

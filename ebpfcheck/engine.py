@@ -375,7 +375,9 @@ _NEXT_STEPS_IN_CLUSTER = {
     Reason.UNREACHABLE: "Run it again; if it stays so, look at the API server's health.",
     Reason.TRUNCATED: "Run it again; if it is cut again, look for what ends it.",
 }
-_SURVEY = "Run `ebpfcheck node` on one node of each kind, as root."
+_SURVEY = (
+    "Run `ebpfcheck cluster --probe exec` or `--probe pod`, or `ebpfcheck node` on one node of each kind, as root."
+)
 
 
 def _not_told(check: Check, name: str, fact: Fact[Any]) -> Outcome:

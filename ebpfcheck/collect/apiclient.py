@@ -43,6 +43,8 @@ PAGE = 500
 _BODY_LIMIT = 256 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _CONNECT_TIMEOUT = 10.0
+# How long an answer may pause, in seconds.
+_READ_TIMEOUT = 300.0
 _TRIES = 5
 _RESTARTS = 3
 _FIRST_DELAY, _LONGEST_DELAY = 0.25, 8.0
@@ -90,6 +92,13 @@ class _RetryableError(Exception):
         self.after = after
 
 
+class _Answer(msgspec.Struct, frozen=True):
+    """What was answered to a request that was granted."""
+
+    body: bytes
+    warnings: tuple[str, ...]
+
+
 class _Road(msgspec.Struct, frozen=True):
     """An access, and what requests by it are made with."""
 
@@ -101,7 +110,15 @@ class _Road(msgspec.Struct, frozen=True):
 class ApiClient:
     """One API server; may be used by several threads. `renew` loads the credentials anew once they have expired."""
 
-    def __init__(self, access: Access, renew: Callable[[], Access], deadline: float, connections: int) -> None:
+    def __init__(
+        self,
+        access: Access,
+        renew: Callable[[], Access],
+        deadline: float,
+        connections: int,
+        read_timeout: float = _READ_TIMEOUT,
+    ) -> None:
+        self._read_timeout = read_timeout
         self._renew = renew
         self._deadline = deadline
         self._connections = connections
@@ -141,14 +158,34 @@ class ApiClient:
 
     def get(self, path: str, query: Mapping[str, str] | None = None, *, patient: bool = True) -> bytes:
         """Return the body at a path; ApiError if it is not to be had. `patient`: try a dead address again."""
-        target = f"{path}?{urlencode(query)}" if query else path
-        return self._tried("GET", target, None, patient=patient)
+        return self._tried("GET", _target(path, query), None, patient=patient).body
 
     def post(self, path: str, body: bytes) -> bytes:
         """Return the answer to a review, which changes nothing; errors as with `get`."""
-        return self._tried("POST", path, body, patient=True)
+        return self._tried("POST", path, body, patient=True).body
 
-    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> bytes:
+    def create(self, path: str, body: bytes, query: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Create an object and return the server's warnings; errors as with `get`.
+
+        One that was created although its answer got lost gives the status 409 when it is tried again.
+        """
+        return self._tried("POST", _target(path, query), body, patient=True).warnings
+
+    def delete(self, path: str, query: Mapping[str, str]) -> None:
+        """Delete what is at a path; that it is not there is no error, others as with `get`."""
+        try:
+            self._tried("DELETE", _target(path, query), None, patient=True)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def renewed(self, used: Access, words: str) -> Access:
+        """Return an access for one that was refused; ApiError with these words if there is no other."""
+        if self._road.access is used:
+            self._renew_road(self._road, ApiError(words, Reason.UNREACHABLE, 401))
+        return self._road.access
+
+    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> "_Answer":
         renewed, attempt = False, 0
         while True:
             road = self._road
@@ -176,8 +213,8 @@ class ApiClient:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _once(self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool) -> bytes:
-        left = self._left()
+    def _once(self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool) -> "_Answer":
+        left = min(self._left(), self._read_timeout)
         if left <= 0:
             raise ApiError("the time was up before it was asked for", Reason.TIMEOUT)
         headers = {**road.headers, "Content-Type": "application/json"} if body else road.headers
@@ -193,7 +230,7 @@ class ApiClient:
                 redirect=False,
             )
             try:
-                return self._body(response)
+                return _Answer(self._body(response), _warnings(response))
             finally:
                 response.release_conn()
         except HTTPError as error:
@@ -246,6 +283,20 @@ def _refused(response: urllib3.BaseHTTPResponse, data: bytes) -> ApiError | _Ret
     return ApiError(words, Reason.FORBIDDEN if is_told else Reason.UNSUPPORTED, status)
 
 
+def _target(path: str, query: Mapping[str, str] | None) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+# Each is 299, who says it, and the text in quotes.
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+
+
+def _warnings(response: urllib3.BaseHTTPResponse) -> tuple[str, ...]:
+    return tuple(
+        excerpt(match.replace('\\"', '"'), 400) for match in _WARNING.findall(response.headers.get("Warning", ""))
+    )
+
+
 def _retry_after(text: str | None) -> float | None:
     """Return the seconds that Retry-After names; a date there is left to the usual delays."""
     return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 8 else None
@@ -279,7 +330,7 @@ def _inner(error: Exception) -> str:
 
 
 def _pool(access: Access, connections: int) -> urllib3.PoolManager:
-    context = _tls(access)
+    context = tls_context(access)
     if not access.verify:
         # It was asked for.
         urllib3.disable_warnings(InsecureRequestWarning)
@@ -306,7 +357,8 @@ def _pool(access: Access, connections: int) -> urllib3.PoolManager:
         raise CannotRunError(f"the kubeconfig's proxy-url cannot be used ({type(error).__name__})") from None
 
 
-def _tls(access: Access) -> ssl.SSLContext:
+def tls_context(access: Access) -> ssl.SSLContext:
+    """Return what TLS to an API server is spoken with; CannotRunError if the certificates cannot be used."""
     try:
         context = ssl.create_default_context(cadata=access.ca)
         # What Go's TLS, and so kubectl, does not insist on either.

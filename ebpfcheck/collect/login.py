@@ -30,6 +30,7 @@ class Login:
         self._lock = threading.Lock()
         self._is_over = False
         self._loading: _Loading | None = _Loading(self._arguments)
+        self._loaded: Access | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +44,7 @@ class Login:
                 self._loading.end()
 
     def access(self) -> "Access":
-        """Return what was loaded; UsageError for a wrong kubeconfig or context, CannotRunError where it gives none."""
+        """Return what was loaded, UsageError for a wrong kubeconfig or context, CannotRunError where it gives none."""
         # Imported here, while the process is at work: it starts that much earlier.
         import msgspec
 
@@ -52,6 +53,8 @@ class Login:
         from ebpfcheck.model.text import excerpt
 
         loading = self._loading
+        if loading is None and self._loaded is not None:
+            return self._loaded
         if loading is None:
             raise CannotRunError("the kubeconfig is no longer being loaded")
         try:
@@ -70,6 +73,7 @@ class Login:
             raise CannotRunError(f"loading the kubeconfig ended with code {loading.code}") from None
         if isinstance(answer, Refusal):
             raise (UsageError if answer.is_usage else CannotRunError)(excerpt(answer.words, 400))
+        self._loaded = answer
         return answer
 
     def again(self) -> "Access":
@@ -77,6 +81,7 @@ class Login:
         with self._lock:
             # The `with` block may be left while a thread still asks for this.
             self._loading = None if self._is_over else _Loading(self._arguments)
+            self._loaded = None
         return self.access()
 
 

@@ -77,6 +77,9 @@ def node_facts(survey: Survey, kind: SourceKind, sources: SourceIndex) -> tuple[
             f"the survey printed nothing that can be read{': ' + survey.detail if survey.detail else ''}",
         )
     reader = _Reader(document, survey, kind, sources)
+    if reader.is_root_doubted():
+        # Nothing is read from anywhere else, so that all of it might be somebody else's, or absent for no reason.
+        raise NotReachedError(survey.cut or Reason.NOT_COLLECTED, ROOT_DOUBT)
     problems: tuple[Problem, ...] = ()
     if not document.complete:
         problems = (
@@ -146,9 +149,11 @@ class _Reader(SectionReader):
                 nft_tables=behind(network_view, hooks.nft_tables(self)),
                 kube_chains=behind(network_view, hooks.kube_chains(self)),
                 bpf_programs=behind(network_view, hooks.bpf_programs(self)),
-                modules=behind(kernel_view, behind(file_view, host.modules(self))),
+                modules=behind(
+                    kernel_view, behind(None if "/lib/modules" in self._declared else file_view, host.modules(self))
+                ),
                 programs=behind(self._process_view(), host.programs(self)),
-                bpf_pins=behind(file_view, hooks.bpf_pins(self)),
+                bpf_pins=behind(None if self._shows_bpffs() else file_view, hooks.bpf_pins(self)),
                 ip_forward=behind(network_view, self.fact("ip-forward", number)),
                 rp_filter=behind(network_view, network.rp_filter(self)),
                 rp_filter_files=behind(file_view, host.setting_lines(self, "sysctl-files")),
@@ -210,7 +215,7 @@ class _Reader(SectionReader):
     def _file_view(self) -> Unknown | None:
         """Why the files that were seen are not known to be the node's; None if they are."""
         if "root-mount" in self._sections:
-            return self._root_view()
+            return self._process_view()
         own = self.text("own-first-mount").strip()
         of_init = self.text("mountinfo").partition("\n")[0].strip()
         if own and of_init and own != of_init:
@@ -222,16 +227,13 @@ class _Reader(SectionReader):
             return Unknown(reason=reason, detail=f"{NAMESPACE_DOUBT}{self.root_hint}")
         return view
 
-    def _root_view(self) -> Unknown | None:
-        """Why what is mounted as the node's root is not known to be that of process 1; None if it is."""
-        view = self._process_view()
-        if view is not None:
-            return view
+    def is_root_doubted(self) -> bool:
+        """Whether the survey was given a root directory that is not known to be that of process 1."""
+        if "root-mount" not in self._sections:
+            return False
         mounted = _ROOT_OF.search(self.text("root-mount"))
         of_init = [match for match in _ROOT_OF.finditer(self.text("mountinfo")) if match["point"] == "/"]
-        if mounted and of_init and mounted["what"] == of_init[-1]["what"]:
-            return None
-        return Unknown(reason=Reason.NOT_COLLECTED, detail=ROOT_DOUBT)
+        return not (mounted and of_init and mounted["what"] == of_init[-1]["what"])
 
     def _kernel_view(self, proc_version: Fact[str]) -> Unknown | None:
         if isinstance(proc_version, Known) and _GVISOR.fullmatch(proc_version.value):
@@ -309,8 +311,16 @@ class _Reader(SectionReader):
         reason = fact.reason if isinstance(fact, Unknown) else Reason.FORBIDDEN
         return Unknown(reason=reason, detail=detail, source=fact.source)
 
+    def _shows_bpffs(self) -> bool:
+        """Whether the container shows bpffs as it is mounted on the node; where it shows none, there may be one."""
+        if not {"/sys/fs/bpf", "/sys/fs"} & set(self._declared):
+            return False
+        own = self.fact("mountinfo", _mount_table)
+        stack = visible_at(own.value, "/sys/fs/bpf") if isinstance(own, Known) else None
+        return stack is not None and stack.visible is not None and stack.visible.fstype == "bpf"
+
     def _bpffs(self, mounts: Fact[MountTable]) -> Fact[MountStack]:
-        fact = _mounted(mounts, "/sys/fs/bpf")
+        fact = _mounted(self._mount_table() if self._shows_bpffs() else mounts, "/sys/fs/bpf")
         own = self.text("own-mountinfo")
         if not isinstance(fact, Unknown) or not own:
             return fact

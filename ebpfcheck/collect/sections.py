@@ -22,6 +22,7 @@ class SectionReader:
         self._sections = document.sections
         self.cut = survey.cut or Reason.TRUNCATED
         self._kind = kind
+        self._declared = survey.declared
         self._sources = sources
         self.root_hint = "; run as root to see it" if self._uid() else ""
 

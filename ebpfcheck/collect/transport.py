@@ -20,6 +20,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
     cut: Reason | None = None
     detail: str = ""
+    declared: tuple[str, ...] = ()
+    """Paths of the node that the container in which the survey ran shows at the same path."""
 
 
 def survey_arguments(nonce: str, endpoints: Sequence[Endpoint] = (), root: str = "/") -> tuple[str, ...]:

@@ -105,6 +105,17 @@ class SecurityContext(Wire, frozen=True, kw_only=True):
     privileged: bool = False
 
 
+class Labelled(Wire, frozen=True, kw_only=True):
+    """Any object of which only the metadata matters."""
+
+    metadata: Metadata = Metadata()
+
+
+class VolumeMount(Wire, frozen=True, kw_only=True):
+    name: str = ""
+    mount_path: str = ""
+
+
 class Container(Wire, frozen=True, kw_only=True):
     name: str = ""
     image: str = ""
@@ -253,6 +264,57 @@ class CalicoPod(Wire, frozen=True, kw_only=True):
 
     spec: ImagesSpec = ImagesSpec()
     status: PodStatus | None = None
+
+
+class ProbedContainer(Wire, frozen=True, kw_only=True):
+    name: str = ""
+    volume_mounts: tuple[VolumeMount, ...] | None = None
+
+
+class ProbedPodSpec(Wire, frozen=True, kw_only=True):
+    node_name: str = ""
+    containers: tuple[ProbedContainer, ...] = ()
+    volumes: tuple[Volume, ...] | None = None
+
+
+class StateDetail(Wire, frozen=True, kw_only=True):
+    reason: str = ""
+    message: str = ""
+    exit_code: int = 0
+
+
+class ProbedContainerState(Wire, frozen=True, kw_only=True):
+    waiting: StateDetail | None = None
+    running: StateDetail | None = None
+    terminated: StateDetail | None = None
+
+
+class ProbedContainerStatus(Wire, frozen=True, kw_only=True):
+    name: str = ""
+    state: ProbedContainerState = ProbedContainerState()
+
+
+class PodCondition(Wire, frozen=True, kw_only=True):
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class ProbedPodStatus(Wire, frozen=True, kw_only=True):
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    conditions: tuple[PodCondition, ...] | None = None
+    container_statuses: tuple[ProbedContainerStatus, ...] | None = None
+
+
+class ProbedPod(Wire, frozen=True, kw_only=True):
+    """A pod that a survey runs in."""
+
+    metadata: Metadata = Metadata()
+    spec: ProbedPodSpec = ProbedPodSpec()
+    status: ProbedPodStatus | None = None
 
 
 class ConfigMap(Wire, frozen=True, kw_only=True):

@@ -201,7 +201,7 @@ def _cannot_matter(finding: Finding) -> bool:
 def _fold(finding: Finding) -> str:
     """Return what findings that are told of in one line have in common; ends with a colon where their ids follow."""
     if finding.needs_survey and not _cannot_matter(finding):
-        return " that only a look at the nodes tells (`ebpfcheck node` on one of each kind), shown by -v:"
+        return " that only a look at the nodes tells (--probe exec or pod, or `ebpfcheck node`), shown by -v:"
     if finding.status is Status.UNKNOWN:
         return " (which cannot matter), shown by -v:"
     # What holds is not named, as there is much of it.

@@ -15,7 +15,7 @@ import pytest
 
 from ebpfcheck.collect.local import LocalTransport
 from ebpfcheck.collect.node import node_facts
-from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey
+from ebpfcheck.collect.transport import SURVEY_SCRIPT, NotReachedError, Survey
 from ebpfcheck.model.facts import Absent, Fact, Known, NodeKind, Reason, SourceKind, Unknown
 from ebpfcheck.model.snapshot import SourceIndex
 from tests.builders import NONCE
@@ -113,13 +113,16 @@ def test_a_probe_pod_with_the_hosts_root_sees_what_the_host_sees(image: Path) ->
     assert isinstance(there["os"], Known)
 
 
-def test_what_is_not_the_root_of_process_1_is_not_taken_for_the_nodes(image: Path) -> None:
-    script = POD.replace("mount --rbind / ", 'mount --bind "$0/etc" "$0/host"; mount --rbind "$0" ')
-    script = script.replace('mount -o remount,bind,ro "$0/host"', 'mount --rbind /proc "$0/host/proc"')
-    kind = look(unshared(script=script, image=image, root="/host"), SourceKind.POD)
-    for fact in (kind.os, kind.nameservers, kind.systemd_version, kind.bpf_pins):
-        assert isinstance(fact, Unknown)
-        assert fact.reason is Reason.NOT_COLLECTED
+@pytest.mark.parametrize(
+    "instead", ['mount --bind "$0/etc" "$0/host"', 'mount -t tmpfs none "$0/host"', ":", 'rmdir "$0/host" || true']
+)
+def test_what_is_not_the_root_of_process_1_tells_nothing_of_the_node(image: Path, instead: str) -> None:
+    script = re.sub(r"mount --rbind / .*\n.*\n", f"{instead}\n", POD)
+    transport = unshared(script=script, image=image, root="/host")
+    with transport.start(60) as running:
+        survey = running.finish()
+    with pytest.raises(NotReachedError, match="not what process 1 has as its root"):
+        node_facts(survey, SourceKind.POD, SourceIndex())
 
 
 def test_links_are_followed_below_the_hosts_root(tmp_path: Path) -> None:
