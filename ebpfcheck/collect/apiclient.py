@@ -92,7 +92,7 @@ class _RetryableError(Exception):
         self.after = after
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True):
     """What was answered to a request that was granted."""
 
     body: bytes
@@ -185,7 +185,7 @@ class ApiClient:
             self._renew_road(self._road, ApiError(words, Reason.UNREACHABLE, 401))
         return self._road.access
 
-    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> "_Answer":
+    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> "Answer":
         renewed, attempt = False, 0
         while True:
             road = self._road
@@ -213,7 +213,7 @@ class ApiClient:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _once(self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool) -> "_Answer":
+    def _once(self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool) -> "Answer":
         left = min(self._left(), self._read_timeout)
         if left <= 0:
             raise ApiError("the time was up before it was asked for", Reason.TIMEOUT)
@@ -230,7 +230,7 @@ class ApiClient:
                 redirect=False,
             )
             try:
-                return _Answer(self._body(response), _warnings(response))
+                return Answer(self._body(response), _warnings(response))
             finally:
                 response.release_conn()
         except HTTPError as error:

@@ -19,7 +19,7 @@ import pytest
 
 from ebpfcheck.collect import apiclient, login_child
 from ebpfcheck.collect.access import Access, Refusal
-from ebpfcheck.collect.apiclient import ApiClient, ApiError
+from ebpfcheck.collect.apiclient import Answer, ApiClient, ApiError
 from ebpfcheck.model.facts import Reason
 from tests.acceptance.clusters import Outcome, base, look, nodes, start
 from tests.fakeapi import ALWAYS, TOKEN, FakeApi, Fault, Story, forward_proxy, write_kubeconfig
@@ -367,7 +367,7 @@ def test_tries_and_the_renewal_of_credentials_are_counted_apart(monkeypatch: pyt
     old, new = (Access(server="https://127.0.0.1:1", context=None, authorization=one) for one in ("old", "new"))
     client = ApiClient(old, lambda: new, time.monotonic() + 60, 1)
     busy = apiclient._RetryableError(ApiError("busy", Reason.UNREACHABLE, 503))
-    answers: list[Any] = [busy] * 4 + [ApiError("expired", Reason.UNREACHABLE, 401), b"{}"]
+    answers: list[Any] = [busy] * 4 + [ApiError("expired", Reason.UNREACHABLE, 401), Answer(b"{}", ())]
     asked_with: list[str | None] = []
 
     def once(road: Any, *_: Any, **__: Any) -> bytes:
