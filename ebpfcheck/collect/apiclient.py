@@ -185,7 +185,7 @@ class ApiClient:
             self._renew_road(self._road, ApiError(words, Reason.UNREACHABLE, 401))
         return self._road.access
 
-    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> "Answer":
+    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> Answer:
         renewed, attempt = False, 0
         while True:
             road = self._road
@@ -213,7 +213,7 @@ class ApiClient:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _once(self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool) -> "Answer":
+    def _once(self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool) -> Answer:
         left = min(self._left(), self._read_timeout)
         if left <= 0:
             raise ApiError("the time was up before it was asked for", Reason.TIMEOUT)
