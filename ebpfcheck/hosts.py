@@ -42,6 +42,8 @@ def snapshot_of_hosts(request: HostsRequest, on_progress: Callable[[str], None])
 
     UsageError for what the request has wrong; CannotRunError, in ssh's words, if not one host could be surveyed.
     """
+    if request.hosts_file == request.felix_config == "-":
+        raise UsageError("--hosts-file and --felix-config cannot both read stdin")
     targets, unseen = _targets(request)
     gathered = _Gathered(SourceKind.SSH, request.felix_config, unseen)
 

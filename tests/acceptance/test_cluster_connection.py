@@ -367,7 +367,14 @@ def test_tries_and_the_renewal_of_credentials_are_counted_apart(monkeypatch: pyt
     old, new = (Access(server="https://127.0.0.1:1", context=None, authorization=one) for one in ("old", "new"))
     client = ApiClient(old, lambda: new, time.monotonic() + 60, 1)
     busy = apiclient._RetryableError(ApiError("busy", Reason.UNREACHABLE, 503))
-    answers: list[Answer | Exception] = [busy] * 4 + [ApiError("expired", Reason.UNREACHABLE, 401), Answer(b"{}", ())]
+    answers: list[Answer | Exception] = [
+        busy,
+        busy,
+        busy,
+        busy,
+        ApiError("expired", Reason.UNREACHABLE, 401),
+        Answer(b"{}", ()),
+    ]
     asked_with: list[str | None] = []
 
     def once(road: Any, *_: Any, **__: Any) -> Answer:

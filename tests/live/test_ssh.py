@@ -297,6 +297,7 @@ def test_a_cluster_that_may_not_be_listed(server: Sshd, cluster: tuple[FakeApi, 
         (("x", "--jump", "-oProxyCommand=x"), "is not a host"),
         (("",), "is not a host such as"),
         (("--hosts-file", ""), "cannot be read"),
+        (("--hosts-file", "-", "--felix-config", "-"), "cannot both read stdin"),
         (("--from-cluster", "--kubeconfig", "/none"), "/none"),
     ],
 )
