@@ -3,14 +3,9 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
-from ebpfcheck.collect.framing import SURVEY_LIMIT
-from ebpfcheck.collect.output import read_output
-from ebpfcheck.collect.process import end_tree
+from ebpfcheck.collect.output import SurveyProcess
 from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey, cut_words, survey_arguments
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import Endpoint, SourceKind
@@ -46,32 +41,12 @@ class LocalTransport:
         return LocalSurvey(process, nonce, timeout)
 
 
-class LocalSurvey:
+class LocalSurvey(SurveyProcess):
     """The survey running on this machine."""
-
-    def __init__(self, process: subprocess.Popen[bytes], nonce: str, timeout: float) -> None:
-        self._process = process
-        self._nonce = nonce
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.end()
-        self._process.__exit__(None, None, None)
-
-    def end(self) -> None:
-        """End it now, from any thread."""
-        if self._process.poll() is None:
-            end_tree(self._process)
 
     def finish(self) -> Survey:
         """Wait for the survey's end or its deadline and return what was printed until then."""
-        output = read_output(self._process, self._deadline, SURVEY_LIMIT)
+        output = self.output()
         return Survey(
             data=output.stdout, nonce=self._nonce, cut=output.cut, detail=cut_words(output.cut, self._timeout)
         )

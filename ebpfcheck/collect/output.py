@@ -4,10 +4,12 @@ import os
 import selectors
 import subprocess
 import time
-from typing import IO, cast
+from types import TracebackType
+from typing import IO, Self, cast
 
 import msgspec
 
+from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.collect.process import end_tree
 from ebpfcheck.model.facts import Reason
 
@@ -80,3 +82,31 @@ def _rest(stream: IO[bytes]) -> bytes:
         return os.read(stream.fileno(), _CHUNK)
     except BlockingIOError:
         return b""
+
+
+class SurveyProcess:
+    """A process that prints a survey; leaving the `with` block ends it and all that it started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], nonce: str, timeout: float) -> None:
+        self._process = process
+        self._nonce = nonce
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end()
+        self._process.__exit__(None, None, None)
+
+    def end(self) -> None:
+        """End it now, from any thread."""
+        if self._process.poll() is None:
+            end_tree(self._process)
+
+    def output(self) -> Output:
+        """Wait for the survey's end or its deadline and return what was printed until then."""
+        return read_output(self._process, self._deadline, SURVEY_LIMIT)

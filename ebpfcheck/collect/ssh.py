@@ -13,8 +13,7 @@ from typing import Self
 
 import msgspec
 
-from ebpfcheck.collect.framing import SURVEY_LIMIT
-from ebpfcheck.collect.output import Output, read_output
+from ebpfcheck.collect.output import Output, SurveyProcess, read_output
 from ebpfcheck.collect.process import end_tree
 from ebpfcheck.collect.targets import Target
 from ebpfcheck.collect.transport import SURVEY_SCRIPT, NotReachedError, Survey, cut_words, survey_arguments
@@ -171,32 +170,12 @@ class SshTransport:
         return SshSurvey(process, nonce, timeout)
 
 
-class SshSurvey:
+class SshSurvey(SurveyProcess):
     """The survey running on a host."""
-
-    def __init__(self, process: subprocess.Popen[bytes], nonce: str, timeout: float) -> None:
-        self._process = process
-        self._nonce = nonce
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.end()
-        self._process.__exit__(None, None, None)
-
-    def end(self) -> None:
-        """End it now, from any thread."""
-        if self._process.poll() is None:
-            end_tree(self._process)
 
     def finish(self) -> Survey:
         """Return what the host printed until its end or the deadline; NotReachedError with ssh's words if nothing."""
-        output = read_output(self._process, self._deadline, SURVEY_LIMIT)
+        output = self.output()
         mark = f"ebpfcheck-{self._nonce}".encode()
         if mark + b" begin" not in output.stdout:
             raise _not_reached(output, self._timeout)
