@@ -494,13 +494,32 @@ def cleanup(
     return 0
 
 
+class RbacProbeChoice(enum.StrEnum):
+    """The ways to look at the nodes that take rights of their own."""
+
+    none = "none"
+    exec = "exec"
+    pod = "pod"
+
+
 @app.command(short_help="Print the read-only role that `ebpfcheck cluster` needs.")
 def rbac(
     service_account: Annotated[
         str, typer.Option(metavar="NAMESPACE:NAME", help="The service account that the role is bound to.")
     ] = "default:ebpfcheck",
+    probe: Annotated[
+        RbacProbeChoice,
+        typer.Option(help="Add what looking at the nodes takes: by commands in calico-node (exec) or by pods (pod)."),
+    ] = RbacProbeChoice.none,
+    probe_namespace: Annotated[
+        str | None,
+        typer.Option(metavar="NAMESPACE", help="Where the pods of --probe pod are made (default: kube-system)."),
+    ] = None,
 ) -> None:
     """Print the read-only ClusterRole that `ebpfcheck cluster` needs, and its binding.
+
+    --probe adds what looking at the nodes takes besides: a Role where pods are made, or one in each namespace where
+    calico-node may be, kube-system and calico-system (kubectl refuses the latter where there is no such namespace).
 
     Example: ebpfcheck rbac --service-account ci:ebpfcheck | kubectl apply -f -
     """
@@ -512,7 +531,12 @@ def rbac(
     label = "[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
     if not re.fullmatch(f"{label}:{label}", service_account):
         raise UsageError(f"--service-account: {service_account!r} is not NAMESPACE:NAME")
-    _write(role_manifests(service_account))
+    if probe_namespace is not None:
+        if probe is not RbacProbeChoice.pod:
+            raise UsageError("--probe-namespace goes with --probe pod")
+        if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", probe_namespace):
+            raise UsageError(f"--probe-namespace: {probe_namespace!r} is no name of a namespace")
+    _write(role_manifests(service_account, probe.value, probe_namespace))
 
 
 @app.command(short_help="Judge kernel strings with no node at hand.")

@@ -1,38 +1,66 @@
-"""The role that `ebpfcheck cluster` needs."""
+"""The roles that `ebpfcheck cluster` needs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
-from ebpfcheck.collect.rights import PATHS, RULES
+from ebpfcheck.collect.rights import (
+    EXEC_NAMESPACES,
+    EXEC_RULES,
+    PATHS,
+    POD_RULES,
+    PROBE_NAMESPACE,
+    RULES,
+    Rule,
+)
 
 _ROLE = "ebpfcheck"
+_PROBE_ROLE = "ebpfcheck-probe"
+_GROUP = "rbac.authorization.k8s.io"
 
 
-def role_manifests(service_account: str) -> str:
-    """Return, as YAML, the ClusterRole that reading takes and its binding to a service account (NAMESPACE:NAME)."""
-    namespace, _, name = service_account.partition(":")
-    rules: list[dict[str, Any]] = [
+def role_manifests(service_account: str, probe: str = "none", probe_namespace: str | None = None) -> str:
+    """Return, as YAML, the roles that a service account (NAMESPACE:NAME) needs, each followed by its binding.
+
+    That is the ClusterRole that reading takes and, for a probe (none, exec, pod), a Role in each of its namespaces.
+    """
+    reading = [*_policy(RULES), {"nonResourceURLs": list(PATHS), "verbs": ["get"]}]
+    manifests = _bound(service_account, _ROLE, reading)
+    if probe == "exec":
+        for namespace in EXEC_NAMESPACES:
+            manifests += _bound(service_account, _PROBE_ROLE, _policy(EXEC_RULES), namespace)
+    elif probe == "pod":
+        manifests += _bound(service_account, _PROBE_ROLE, _policy(POD_RULES), probe_namespace or PROBE_NAMESPACE)
+    return yaml.safe_dump_all(manifests, sort_keys=False)
+
+
+def _policy(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    return [
         {
             "apiGroups": list(rule.groups),
             "resources": [rule.resource],
             **({"resourceNames": list(rule.names)} if rule.names else {}),
             "verbs": [rule.verb],
         }
-        for rule in RULES
+        for rule in rules
     ]
-    rules.append({"nonResourceURLs": list(PATHS), "verbs": ["get"]})
-    role = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": _ROLE},
-        "rules": rules,
-    }
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": _ROLE},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _ROLE},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-    }
-    return yaml.safe_dump_all([role, binding], sort_keys=False)
+
+
+def _bound(
+    service_account: str, name: str, rules: list[dict[str, Any]], namespace: str | None = None
+) -> list[dict[str, Any]]:
+    """Return a role of a namespace, or (None) of the cluster, and its binding."""
+    account_namespace, _, account = service_account.partition(":")
+    kind = "Role" if namespace else "ClusterRole"
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return [
+        {"apiVersion": f"{_GROUP}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{_GROUP}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": _GROUP, "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": account_namespace}],
+        },
+    ]

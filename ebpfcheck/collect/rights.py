@@ -14,7 +14,7 @@ KUBE_PROXY_CONFIG_MAPS = ("kube-proxy", "kube-proxy-config", "proxy-config")
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule of a ClusterRole: one verb on one resource, in any one of some API groups."""
+    """A rule of a Role or a ClusterRole: one verb on one resource, in any one of some API groups."""
 
     groups: tuple[str, ...]
     resource: str
@@ -63,6 +63,25 @@ RULES = (
 )
 PATHS = ("/version", "/apis")
 """The paths that are no resources."""
+
+
+def _each(group: str, resource: str, *verbs: str) -> tuple[Rule, ...]:
+    return tuple(Rule(groups=(group,), resource=resource, verb=verb) for verb in verbs)
+
+
+POD_RULES = (
+    *_each("batch", "jobs", "create", "get", "list", "watch", "delete", "deletecollection"),
+    *_each("", "pods", "get", "list", "watch", "delete"),
+    *_each("", "pods/log", "get"),
+)
+"""What looking at nodes by pods takes besides, in the namespace where these are made."""
+PROBE_NAMESPACE = "kube-system"
+"""Where they are made unless another namespace is named."""
+EXEC_RULES = _each("", "pods/exec", "create", "get")
+"""What looking at nodes by commands in calico-node takes besides: its stream is opened by GET, for which newer API
+servers want the right to create, older ones that to get."""
+EXEC_NAMESPACES = ("calico-system", "kube-system")
+"""Where calico-node may be: as the operator, and as manifests put it."""
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):

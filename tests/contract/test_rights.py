@@ -77,6 +77,63 @@ def test_what_is_no_service_account_is_refused(account: str) -> None:
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.parametrize(
+    ("options", "rights"),
+    [
+        (
+            ("--probe", "exec"),
+            {namespace: {"pods/exec": {"create", "get"}} for namespace in ("kube-system", "calico-system")},
+        ),
+        *(
+            (
+                ("--probe", "pod", *options),
+                {
+                    namespace: {
+                        "batch/jobs": {"create", "get", "list", "watch", "delete", "deletecollection"},
+                        "pods": {"get", "list", "watch", "delete"},
+                        "pods/log": {"get"},
+                    }
+                },
+            )
+            for options, namespace in [((), "kube-system"), (("--probe-namespace", "probes"), "probes")]
+        ),
+    ],
+)
+def test_a_probe_adds_roles_of_namespaces_and_nothing_else(
+    printed: list[dict[str, Any]], options: tuple[str, ...], rights: dict[str, dict[str, set[str]]]
+) -> None:
+    result = run("rbac", "--service-account", "ci:checker", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    manifests = list(yaml.safe_load_all(result.stdout))
+    assert manifests[:2] == printed
+    roles, bindings = manifests[2::2], manifests[3::2]
+    found: dict[str, dict[str, set[str]]] = {role["metadata"]["namespace"]: {} for role in roles}
+    for role, binding in zip(roles, bindings, strict=True):
+        assert (role["kind"], binding["kind"]) == ("Role", "RoleBinding")
+        assert binding["metadata"] == role["metadata"]
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("Role", role["metadata"]["name"])
+        assert binding["subjects"] == printed[1]["subjects"]
+        for part in parts(role["rules"]):
+            group, resource, verb = part["apiGroups"][0], part["resources"][0], part["verbs"][0]
+            name = f"{group}/{resource}" if group else resource
+            found[role["metadata"]["namespace"]].setdefault(name, set()).add(verb)
+    assert found == rights
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--probe-namespace", "probes"),
+        ("--probe", "exec", "--probe-namespace", "probes"),
+        *(("--probe", "pod", "--probe-namespace", name) for name in ("", "A", "-a", "a.b", "a\nb", "a" * 64)),
+        ("--probe", "all"),
+    ],
+)
+def test_what_is_no_place_for_probes_is_refused(options: tuple[str, ...]) -> None:
+    result = run("rbac", *options)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+
+
 def test_every_request_is_covered_by_the_role(rules: list[Rule], outcomes: dict[str, Outcome]) -> None:
     access = Access(rules)
     asked = requests(outcomes)
