@@ -494,23 +494,15 @@ def cleanup(
     return 0
 
 
-class RbacProbeChoice(enum.StrEnum):
-    """The ways to look at the nodes that take rights of their own."""
-
-    none = "none"
-    exec = "exec"
-    pod = "pod"
-
-
 @app.command(short_help="Print the read-only role that `ebpfcheck cluster` needs.")
 def rbac(
     service_account: Annotated[
         str, typer.Option(metavar="NAMESPACE:NAME", help="The service account that the role is bound to.")
     ] = "default:ebpfcheck",
     probe: Annotated[
-        RbacProbeChoice,
+        ProbeChoice,
         typer.Option(help="Add what looking at the nodes takes: by commands in calico-node (exec) or by pods (pod)."),
-    ] = RbacProbeChoice.none,
+    ] = ProbeChoice.none,
     probe_namespace: Annotated[
         str | None,
         typer.Option(metavar="NAMESPACE", help="Where the pods of --probe pod are made (default: kube-system)."),
@@ -532,7 +524,7 @@ def rbac(
     if not re.fullmatch(f"{label}:{label}", service_account):
         raise UsageError(f"--service-account: {service_account!r} is not NAMESPACE:NAME")
     if probe_namespace is not None:
-        if probe is not RbacProbeChoice.pod:
+        if probe is not ProbeChoice.pod:
             raise UsageError("--probe-namespace goes with --probe pod")
         if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", probe_namespace):
             raise UsageError(f"--probe-namespace: {probe_namespace!r} is no name of a namespace")

@@ -70,11 +70,11 @@ def _each(group: str, resource: str, *verbs: str) -> tuple[Rule, ...]:
 
 
 POD_RULES = (
-    *_each("batch", "jobs", "create", "get", "list", "watch", "delete", "deletecollection"),
-    *_each("", "pods", "get", "list", "watch", "delete"),
+    *_each("batch", "jobs", "create", "list", "delete", "deletecollection"),
+    *_each("", "pods", "list"),
     *_each("", "pods/log", "get"),
 )
-"""What looking at nodes by pods takes besides, in the namespace where these are made."""
+"""What looking at nodes by pods takes besides, and cleaning up, in the namespace where these are made."""
 PROBE_NAMESPACE = "kube-system"
 """Where they are made unless another namespace is named."""
 EXEC_RULES = _each("", "pods/exec", "create", "get")

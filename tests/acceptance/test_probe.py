@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.acceptance import clusters, probes
 from tests.acceptance.clusters import Outcome, look, start
@@ -200,6 +201,30 @@ def test_a_right_that_is_missing_is_named(serve: Serve, forbid: tuple[str, str],
     outcome = look(kubeconfig, "--probe", "pod", api=api)
     assert words in outcome.stdout
     assert api.pods.left() == []
+
+
+@pytest.mark.parametrize("road", ["pod", "exec"])
+def test_the_printed_roles_are_enough_and_each_rule_is_used(serve: Serve, tmp_path: Path, road: str) -> None:
+    roles = list(yaml.safe_load_all(run("rbac", "--probe", road).stdout))
+    rules = [
+        {**rule, **({"namespace": role["metadata"]["namespace"]} if role["kind"] == "Role" else {})}
+        for role in roles
+        if role["kind"].endswith("Role")
+        for rule in role["rules"]
+    ]
+    api, kubeconfig = serve(rules=rules)
+    by_exec(api, tmp_path)
+    outcome = look(kubeconfig, "--probe", road, api=api)
+    assert coverage(outcome) == (2, 2, 0)
+    assert api.pods.left() == []
+    assert not [one for one in outcome.report["problems"] if one["reason"] == "forbidden"]
+    own = [rule for rule in rules if "namespace" in rule and rule["namespace"] != "calico-system"]
+    used = {(one.verb, one.path.partition("?")[0].rpartition("/")[2]) for one in api.requests}
+    words = {"jobs": "jobs", "pods": "pods", "pods/log": "log", "pods/exec": "exec"}
+    for rule in own if road == "pod" else ():
+        (resource,), (verb,) = rule["resources"], rule["verbs"]
+        is_used = any(seen == verb and (words[resource] == last or verb == "delete") for seen, last in used)
+        assert is_used or (verb, resource) == ("list", "jobs"), (verb, resource)
 
 
 def test_jobs_that_may_not_be_deleted_are_spoken_of(serve: Serve) -> None:

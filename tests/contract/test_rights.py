@@ -89,8 +89,8 @@ def test_what_is_no_service_account_is_refused(account: str) -> None:
                 ("--probe", "pod", *options),
                 {
                     namespace: {
-                        "batch/jobs": {"create", "get", "list", "watch", "delete", "deletecollection"},
-                        "pods": {"get", "list", "watch", "delete"},
+                        "batch/jobs": {"create", "list", "delete", "deletecollection"},
+                        "pods": {"list"},
                         "pods/log": {"get"},
                     }
                 },
