@@ -147,6 +147,39 @@ def test_a_system_that_cannot_be_interpreted_costs_that_fact_alone(monkeypatch: 
     assert isinstance(kind.bpffs, Known)
 
 
+def in_calico_node(*declared: str, mountinfo: str = MOUNTINFO) -> NodeKind:
+    """What the container of calico-node tells, which shows these paths of the node at the same paths."""
+    data = document({**CONTAINER, "mountinfo": Part(mountinfo)})
+    survey = Survey(data=data, nonce=NONCE, declared=declared)
+    return node_facts(survey, SourceKind.EXEC, SourceIndex())[0].kind
+
+
+@pytest.mark.parametrize("declared", ["/sys/fs/bpf", "/sys/fs"])
+def test_bpffs_that_a_container_shows_is_the_nodes(declared: str) -> None:
+    kind = in_calico_node(declared)
+    assert isinstance(kind.bpffs, Known)
+    assert kind.bpffs.value.visible is not None
+    assert kind.bpffs.value.visible.fstype == "bpf"
+    assert isinstance(kind.bpf_pins, Known | Absent)
+    # All else that hangs on mounts and files is the container's own.
+    for fact in (kind.bpffs_elsewhere, kind.cgroup_layout, kind.os, kind.modules, kind.run_calico):
+        assert reason(fact) is Reason.NOT_COLLECTED
+
+
+def test_that_a_container_shows_no_bpffs_says_nothing_of_the_node() -> None:
+    without = "".join(line for line in MOUNTINFO.splitlines(True) if "/sys/fs/bpf" not in line)
+    for kind in (in_calico_node("/sys/fs/bpf", mountinfo=without), in_calico_node(), in_calico_node("/lib/modules")):
+        assert reason(kind.bpffs) is Reason.NOT_COLLECTED
+        assert reason(kind.bpf_pins) is Reason.NOT_COLLECTED
+
+
+def test_modules_that_a_container_shows_are_the_nodes() -> None:
+    modules = in_calico_node("/lib/modules").modules
+    assert isinstance(modules, Known)
+    assert "vxlan" in modules.value
+    assert reason(in_calico_node("/sys/fs/bpf").modules) is Reason.NOT_COLLECTED
+
+
 @pytest.mark.parametrize(
     ("marks", "named", "engine"),
     [
