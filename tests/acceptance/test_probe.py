@@ -178,6 +178,12 @@ def test_a_refusal_is_told_once_in_the_servers_words_before_anything_is_made(
     assert not made(api)
 
 
+def test_a_webhook_that_answers_no_rehearsal_does_not_stop_the_probe(serve: Serve) -> None:
+    words = 'admission webhook "mesh.example" does not support dry run'
+    api, kubeconfig = serve(faults=[Fault("dryRun=All", status=400, message=words, times=1)])
+    assert coverage(look(kubeconfig, "--probe", "pod", api=api)) == (2, 2, 0)
+
+
 def test_pods_that_pod_security_refuses(serve: Serve) -> None:
     """It lets Jobs pass with a warning; what it refuses are their pods, one after the other."""
     api, kubeconfig = serve()
