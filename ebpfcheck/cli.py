@@ -337,6 +337,9 @@ def node(
         from ebpfcheck.render import RENDERERS
 
         _end_on_sigterm()
+        _check_cluster(kubeconfig, context)
+        if not from_cluster and (kubeconfig, context) != (None, None):
+            raise _usage_error("--kubeconfig and --context belong to --from-cluster")
         request = HostsRequest(
             words=tuple(targets or ()),
             hosts_file=hosts_file,
@@ -386,7 +389,7 @@ def cluster(
     probe: Annotated[
         ProbeChoice,
         typer.Option(
-            help="How to look at the nodes themselves: by exec into calico-node, by a short-lived privileged pod on "
+            help="How to look at the nodes themselves: by exec into calico-node, by a short-lived pod on "
             "each, or not at all (`ebpfcheck node` does it over SSH)."
         ),
     ] = ProbeChoice.none,
@@ -663,10 +666,13 @@ def _settings(
 
 
 def _end_on_sigterm() -> None:
-    """Take SIGTERM as Ctrl-C is taken, so that nothing that was started outlives this process."""
+    """Take SIGTERM and a closed terminal as Ctrl-C is taken, so that nothing that was started outlives this process."""
     import signal
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup is not undone.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _check_timeout(option: str, seconds: float) -> None:

@@ -363,7 +363,7 @@ def _unwrap(check: Check, need: Need[Any], facts: dict[str, Fact[Any]]) -> Any:
 _NEXT_STEPS = {
     Reason.FORBIDDEN: "Run ebpfcheck as root, on the node itself.",
     Reason.TIMEOUT: "Give it more time with --timeout.",
-    Reason.NOT_COLLECTED: "Run ebpfcheck on the node itself, as root and outside of containers.",
+    Reason.NOT_COLLECTED: "Look at the node itself: `ebpfcheck node` as root, outside of containers, or --probe pod.",
     Reason.TRUNCATED: "Run it again; if it is cut again, look for what ends it.",
     Reason.TOOL_MISSING: "Put the tool on the node's PATH.",
 }

@@ -85,7 +85,7 @@ class _Gathered:
     def __init__(self, kind: SourceKind, felix_config: str | None, unseen: Iterable[Unseen] = ()) -> None:
         self._kind = kind
         self._sources = SourceIndex()
-        self._felix = None if felix_config is None else FelixFacts(felix_config, self._sources)
+        self._felix = None if felix_config is None else FelixFacts(felix_config, self._sources, for_all=True)
         self._facts: dict[str, NodeFacts] = {}
         self._unseen = {node.name: node for node in unseen}
         self._problems: list[Problem] = []
@@ -107,7 +107,9 @@ class _Gathered:
         return True
 
     def failure(self, job: Job, error: NotReachedError) -> None:
-        """Take note of why a node was not seen."""
+        """Take note of why a node was not seen; one that was interrupted just when it had told was."""
+        if job.name in self._facts:
+            return
         self._unseen[job.name] = Unseen(name=job.name, reason=error.reason, detail=error.words)
 
     def snapshot(self, names: Sequence[str]) -> Snapshot:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from ipaddress import ip_address, ip_network
 from typing import Literal
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from ebpfcheck.app import Judge
 from ebpfcheck.collect.apiclient import ApiClient, ApiError
 from ebpfcheck.collect.cohorts import Cohort, choose, cohorts, unprobeable, with_surveys
-from ebpfcheck.collect.endpoints import can_be_tried, is_name
+from ebpfcheck.collect.endpoints import can_be_tried, told_apart
 from ebpfcheck.collect.exec import ExecTransport, calico_pods
 from ebpfcheck.collect.fleet import Counts, Fleet, Job
 from ebpfcheck.collect.login import Login
@@ -20,7 +19,7 @@ from ebpfcheck.collect.pods import Jobs, PodTransport
 from ebpfcheck.collect.requests import Listener
 from ebpfcheck.collect.transport import NotReachedError, Survey, Transport
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Endpoint, Known, NodeFacts, Reason, SourceKind
+from ebpfcheck.model.facts import Endpoint, Known, NodeFacts, Reason, SourceKind, Unknown
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
 
 _SAMPLES = 3
@@ -58,7 +57,7 @@ def probed(
 
     Nodes that could not be looked at are among the unseen, and why none could be among the problems.
     """
-    found = snapshot
+    probe: _Probe | None = None
     try:
         with ExitStack() as stack:
             client = ApiClient(
@@ -69,14 +68,13 @@ def probed(
             probe.look_at_samples()
             if request.nodes == "cohorts":
                 probe.look_at_whole_cohorts(judge)
-            found = probe.result()
-            return found, probe.is_interrupted
+            return probe.result(), probe.is_interrupted
     except NotReachedError as error:
         listener.notice(f"the nodes were not looked at: {error.words}")
         problem = Problem(source=f"--probe {request.road}", reason=error.reason, detail=error.words)
-        return msgspec.structs.replace(found, problems=(*found.problems, problem)), False
+        return msgspec.structs.replace(snapshot, problems=(*snapshot.problems, problem)), False
     except KeyboardInterrupt:
-        return found, True
+        return snapshot if probe is None else probe.result(), True
 
 
 class _Road(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +96,9 @@ def _road(
     endpoints = request.endpoints or _candidates(judge, snapshot)
     calico_node = cluster.calico_node.value if isinstance(cluster.calico_node, Known) else None
     if request.road == "exec":
+        if isinstance(cluster.calico_node, Unknown):
+            words = f"the pods of calico-node could not be found: {cluster.calico_node.detail}"
+            raise NotReachedError(cluster.calico_node.reason, words)
         if calico_node is None:
             words = "no calico-node was found to run the survey in; --probe pod and SSH need none"
             raise NotReachedError(Reason.NOT_COLLECTED, words)
@@ -187,7 +188,7 @@ class _Probe:
         )
 
     def _merged(self) -> Snapshot:
-        return with_surveys(self._snapshot, self._surveys, self._alike, self._sources)
+        return with_surveys(self._snapshot, self._surveys, self._alike, self._sources, failed=self._failures)
 
     def _look_at(self, indices: Iterable[int]) -> None:
         jobs: list[Job] = []
@@ -207,11 +208,14 @@ class _Probe:
         except NotReachedError as error:
             self._failed(job.name, error)
             return False
-        self._surveys[self._index[job.name]] = _with_dns(facts, self._snapshot.cluster or ClusterFacts())
+        self._surveys[self._index[job.name]] = told_apart(facts, self._snapshot.cluster or ClusterFacts())
         self._problems += [msgspec.structs.replace(one, source=f"{one.source} of {job.name}") for one in problems]
         return True
 
     def _failed(self, name: str, error: NotReachedError) -> None:
+        if self._index[name] in self._surveys:
+            # It was interrupted just when it had told.
+            return
         self._failures[self._index[name]] = Unseen(name=name, reason=error.reason, detail=error.words)
 
     def _show(self, counts: Counts) -> None:
@@ -222,29 +226,3 @@ class _Probe:
 
 def _chosen(cohort: Cohort, most: int | None) -> tuple[int, ...]:
     return cohort.members if most is None else choose(cohort, most)
-
-
-def _with_dns(facts: NodeFacts, cluster: ClusterFacts) -> NodeFacts:
-    """Mark the names that a node asks the cluster's own DNS for."""
-    servers, trials = facts.kind.nameservers, facts.kind.api_endpoints
-    if not isinstance(servers, Known) or not isinstance(trials, Known):
-        return facts
-    if not servers.value or not all(_is_service(server, cluster) for server in servers.value):
-        return facts
-    marked = tuple(
-        msgspec.structs.replace(trial, by_cluster_dns=True) if is_name(trial.host) else trial for trial in trials.value
-    )
-    kind = msgspec.structs.replace(facts.kind, api_endpoints=msgspec.structs.replace(trials, value=marked))
-    return msgspec.structs.replace(facts, kind=kind)
-
-
-def _is_service(address: str, cluster: ClusterFacts) -> bool:
-    services = cluster.dns_services.value if isinstance(cluster.dns_services, Known) else ()
-    if any(address in service.cluster_ips for service in services):
-        return True
-    try:
-        ip = ip_address(address.partition("%")[0])
-        cidrs = cluster.service_cidrs.value if isinstance(cluster.service_cidrs, Known) else ()
-        return any(ip in ip_network(cidr, strict=False) for cidr in cidrs)
-    except ValueError:
-        return False

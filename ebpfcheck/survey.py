@@ -31,11 +31,14 @@ def snapshot_of_node(survey: Survey, kind: SourceKind, felix_config: str | None 
 class FelixFacts:
     """What a file says of FelixConfiguration, read once for all nodes."""
 
-    def __init__(self, path: str, sources: SourceIndex) -> None:
+    def __init__(self, path: str, sources: SourceIndex, *, for_all: bool = False) -> None:
+        """Read the file; `for_all`: for nodes whose names are not known yet. UsageError if it cannot serve."""
         # Imported here since most runs do without, and YAML takes a while to load.
         from ebpfcheck.collect.felix import FelixFile
 
         self._file = FelixFile(path)
+        if for_all:
+            self._file.check_default()
         self._source = sources.add(Source(kind=SourceKind.LOCAL, locator=f"--felix-config {path}"))
 
     def added_to(self, facts: NodeFacts) -> NodeFacts:

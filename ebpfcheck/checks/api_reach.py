@@ -7,7 +7,7 @@ from ebpfcheck.model.report import Remediation, Severity
 _TRIALS = optional(NodeKind.api_endpoints)
 _HAPPENED = {
     "refused": "the connection was refused: nothing listens there, or a firewall refuses it",
-    "timed_out": "no answer came: a firewall, a security group or a route drops it on the way",
+    "timed_out": "no answer came: a firewall, a security group or a route drops it, or a name server is silent",
     "no_route": "there is no route to it",
     "denied": "the node itself does not let the connection out (operation not permitted): a firewall, or a policy",
     "unresolved": "the node's own resolver does not know the name",
@@ -43,6 +43,15 @@ def api_endpoint_reachable(given: Given) -> Outcome:
             "untold",
             f"Whether the API server can be reached at {address} could not be told: {first.words}.",
             reason=Reason.NOT_COLLECTED,
+        )
+    if first.is_service:
+        return fail(
+            "service",
+            f"{address} is the address of a Service: it is reached only as long as kube-proxy, or Calico itself, makes "
+            "it so, and Calico would wait for what it has to bring about.",
+            observed=f"{address}, a Service's",
+            required="an address of the API server that is no Service's",
+            remediation=Remediation(text="Use a load balancer's address, a virtual IP, or a name in the nodes' DNS."),
         )
     if first.outcome == "connected" and not first.by_cluster_dns:
         return passed(

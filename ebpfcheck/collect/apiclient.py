@@ -43,7 +43,7 @@ PAGE = 500
 _BODY_LIMIT = 256 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _CONNECT_TIMEOUT = 10.0
-# How long an answer may pause, in seconds.
+# How long an answer may pause, and a server may ask to wait, in seconds.
 _READ_TIMEOUT = 300.0
 _TRIES = 5
 _RESTARTS = 3
@@ -196,7 +196,7 @@ class ApiClient:
                 delay = max(delay, retry.after or 0.0)
                 if attempt == _TRIES - 1:
                     raise retry.error from None
-                if delay >= self._left():
+                if delay >= min(self._left(), self._read_timeout):
                     asked = f"; it asked to wait {retry.after:g} s" if retry.after else ""
                     error = retry.error
                     raise ApiError(

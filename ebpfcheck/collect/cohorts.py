@@ -1,6 +1,6 @@
 """Nodes that look alike from the API: which of them to look at, and what those tell about the others."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
 
 import msgspec
@@ -64,15 +64,20 @@ def choose(cohort: Cohort, at_most: int = 3) -> tuple[int, ...]:
 
 
 def with_surveys(
-    snapshot: Snapshot, surveys: Mapping[int, NodeFacts], alike: Iterable[Cohort], sources: SourceIndex
+    snapshot: Snapshot,
+    surveys: Mapping[int, NodeFacts],
+    alike: Iterable[Cohort],
+    sources: SourceIndex,
+    failed: Container[int] = (),
 ) -> Snapshot:
     """Return a snapshot of what the API says with what surveys of some of its nodes tell about them and nodes alike.
 
     `surveys` holds all of them by the nodes' indices, their facts made with `sources`, which is that of the snapshot
     (SourceIndex.of) grown. Of a surveyed node the survey wins over the API, but for Felix's settings; of a node alike
-    the API wins. A sample on which another kernel runs than the API says tells nothing of other nodes.
+    the API wins. A sample on which another kernel runs than the API says tells nothing of other nodes, and a node on
+    which a survey has `failed` is not taken to be like those on which it has not.
     """
-    merger = _Merger(snapshot, surveys)
+    merger = _Merger(snapshot, surveys, failed)
     for cohort in alike:
         merger.infer(cohort)
     return msgspec.structs.replace(merger.merged(), sources=sources.listed())
@@ -81,7 +86,8 @@ def with_surveys(
 class _Merger:
     """Takes the nodes of a snapshot over into a new one, each distinct kind and inference once."""
 
-    def __init__(self, snapshot: Snapshot, surveys: Mapping[int, NodeFacts]) -> None:
+    def __init__(self, snapshot: Snapshot, surveys: Mapping[int, NodeFacts], failed: Container[int]) -> None:
+        self._failed = failed
         self._snapshot = snapshot
         self._surveys = surveys
         self._kinds: dict[NodeKind, int] = {}
@@ -92,7 +98,7 @@ class _Merger:
 
     def infer(self, cohort: Cohort) -> None:
         """Infer what the members of a cohort are that were not surveyed, if some were."""
-        others = [index for index in cohort.members if index not in self._surveys]
+        others = [index for index in cohort.members if index not in self._surveys and index not in self._failed]
         samples = tuple(index for index in cohort.members if others and index in self._surveys and self._is_true(index))
         if not samples:
             return

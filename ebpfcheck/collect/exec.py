@@ -239,7 +239,10 @@ class ExecSurvey:
             if left <= 0:
                 return Reason.TIMEOUT
             self._connection.settimeout(left)
-            opcode, data = self._connection.recv_data()
+            # Pings come back here as well, so that a server which sends nothing else does not outlast the deadline.
+            opcode, data = self._connection.recv_data(control_frame=True)
+            if opcode in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
+                continue
             if opcode == websocket.ABNF.OPCODE_CLOSE:
                 return None
             channel, content = (data[0], data[1:]) if data else (_STDERR, b"")

@@ -30,6 +30,11 @@ class FelixFile:
         resources = _resources(path, _read(path))
         self._found = {resource.metadata.name: resource.spec or FelixSpec() for resource in resources}
 
+    def check_default(self) -> None:
+        """UsageError if it holds no `default`, without which it says nothing of nodes that it does not name."""
+        if "default" not in self._found:
+            raise UsageError(f"--felix-config: {self._path} holds no FelixConfiguration named default")
+
     def settings_of(self, node: str) -> FelixSettings:
         """Return what is set for a node, where `node.NAME` outranks `default`; UsageError if neither is there."""
         if "default" not in self._found and f"node.{node}" not in self._found:

@@ -30,7 +30,6 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     done: int
     failed: int
-    running: int
 
 
 class Fleet:
@@ -48,6 +47,7 @@ class Fleet:
     ) -> None:
         """Keep what `run` goes by; the three functions are called in the thread that calls `run`.
 
+        Where the user interrupts it just then, `on_failure` may be called for a node that `on_survey` was called for.
         `timeout` (seconds) is for each node, `deadline` (time.monotonic) for all. `on_survey` returns whether the
         survey told anything.
         """
@@ -86,14 +86,14 @@ class Fleet:
                         self._stop(NotReachedError(Reason.TIMEOUT, "the time for all nodes was up"))
                         end = time.monotonic() + _FAREWELL
                     continue
-                del left[id(job)]
                 if isinstance(result, Survey):
                     failed += not self._on_survey(job, result)
                 else:
                     failed += 1
                     self._on_failure(job, result)
+                del left[id(job)]
                 done = total - len(left)
-                self._on_progress(Counts(total=total, done=done - failed, failed=failed, running=len(self._under_way)))
+                self._on_progress(Counts(total=total, done=done - failed, failed=failed))
             except KeyboardInterrupt:
                 if self.is_interrupted:
                     raise

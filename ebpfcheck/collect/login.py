@@ -44,7 +44,7 @@ class Login:
                 self._loading.end()
 
     def access(self) -> "Access":
-        """Return what was loaded, UsageError for a wrong kubeconfig or context, CannotRunError where it gives none."""
+        """Return what was loaded; UsageError for a wrong kubeconfig or context, CannotRunError where it gives none."""
         # Imported here, while the process is at work: it starts that much earlier.
         import msgspec
 
@@ -90,12 +90,13 @@ class _Loading:
 
     def __init__(self, arguments: tuple[str, str]) -> None:
         self._is_read = False
+        self._token = os.urandom(8).hex()
         out, child_end = os.pipe()
         self._out = os.fdopen(out, "rb", buffering=0)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 # -P: what lies in the current directory is no module of ours.
-                (sys.executable, "-P", "-m", "ebpfcheck.collect.login_child", str(child_end), *arguments),
+                (sys.executable, "-P", "-m", "ebpfcheck.collect.login_child", str(child_end), *arguments, self._token),
                 pass_fds=(child_end,),
                 # An exec plugin may ask the user something, but only on a terminal.
                 stdin=None if sys.stdin is not None and sys.stdin.isatty() else subprocess.DEVNULL,
@@ -133,3 +134,13 @@ class _Loading:
         except subprocess.TimeoutExpired:
             end_tree(self._process)
             self._process.wait()
+            self._remove_files()
+
+    def _remove_files(self) -> None:
+        """Remove what it could not remove itself: the keys of a kubeconfig may be among it."""
+        import shutil
+        import tempfile
+        from pathlib import Path
+
+        for folder in Path(tempfile.gettempdir()).glob(f"ebpfcheck-{self._token}-*"):
+            shutil.rmtree(folder, ignore_errors=True)

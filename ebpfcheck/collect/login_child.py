@@ -1,6 +1,6 @@
 """Loads a kubeconfig with the kubernetes client, in a process of its own so that it can be ended when it hangs.
 
-Run as `python -P -m ebpfcheck.collect.login_child FD [KUBECONFIG [CONTEXT]]`, it writes an Access or a Refusal to FD.
+Run as `python -P -m ebpfcheck.collect.login_child FD KUBECONFIG CONTEXT TOKEN`, it writes an Access or a Refusal to FD.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from ebpfcheck.collect.access import Access, Refusal
 
 def main() -> None:
     """Load what the arguments name, and write the answer to the file descriptor that they name."""
-    descriptor, kubeconfig, context = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    descriptor, kubeconfig, context, token = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
     # It is over before garbage counts, and looking for it takes a tenth of what loading the client does.
     gc.disable()
     # Ctrl-C goes to all processes of a terminal; this one has nothing to say of it.
@@ -30,8 +30,9 @@ def main() -> None:
     if sys.stderr.isatty():
         # The client lets an exec plugin talk to the user only where it takes stdout for a terminal.
         sys.stdout = sys.stderr
-    # The client writes keys and certificates that stand in the kubeconfig to files, which must not outlive this.
-    with tempfile.TemporaryDirectory(prefix="ebpfcheck-") as folder:
+    # The client writes keys and certificates of the kubeconfig to files, which must not outlive this; whoever ends
+    # it early finds them by the token.
+    with tempfile.TemporaryDirectory(prefix=f"ebpfcheck-{token}-") as folder:
         answer = _answer(kubeconfig or None, context or None, folder)
     with os.fdopen(descriptor, "wb") as out:
         out.write(msgspec.json.encode(answer))

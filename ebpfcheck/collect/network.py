@@ -32,10 +32,13 @@ _NOT_RUNNING = frozenset({"down", "lowerlayerdown", "notpresent", "testing", "do
 _WIREGUARD_PORTS = frozenset({51820, 51821})
 
 
-def network_view(reader: SectionReader) -> Unknown | None:
-    """Return why the network that was seen is not known to be the node's; None if it is process 1's own."""
+def network_view(reader: SectionReader, *, is_node: bool) -> Unknown | None:
+    """Return why the network that was seen is not known to be the node's; None if it is.
+
+    `is_node`: process 1 is the node's, so that its network is; that of a container may be its own.
+    """
     own, of_init = reader.line("net-namespace"), reader.line("init-net-namespace")
-    if isinstance(own, Known) and isinstance(of_init, Known):
+    if is_node and isinstance(own, Known) and isinstance(of_init, Known):
         same = own.value == of_init.value
         return None if same else Unknown(reason=Reason.NOT_COLLECTED, detail=OTHER_NAMESPACE)
     if isinstance(own, Known) and own.value == _FIRST_NET_NAMESPACE:
@@ -125,11 +128,17 @@ def node_address_links(reader: SectionReader) -> Fact[tuple[str, ...]]:
     return Known(value=tuple(sorted(links)), source=asked.source) if links else Absent(source=asked.source)
 
 
-def vxlans(reader: SectionReader) -> Fact[tuple[Vxlan, ...]]:
-    """Return the VXLAN devices; Unknown if one of the namespaces could not be looked at."""
+def vxlans(reader: SectionReader, file_view: Unknown | None) -> Fact[tuple[Vxlan, ...]]:
+    """Return the VXLAN devices; Unknown if one of the namespaces could not be looked at.
+
+    `file_view`: why the files that were seen are not the node's, and so not the names of its namespaces either.
+    """
     own = reader.fact("vxlans", lambda text: _vxlans(text, ""))
     if not isinstance(own, Known):
         return own
+    if file_view is not None:
+        detail = f"VXLAN devices may be in other network namespaces too, which were not seen ({file_view.detail})"
+        return Unknown(reason=file_view.reason, detail=detail)
     found = list(own.value)
     for name in reader.names("vxlans-in:"):
         namespace = name.partition(":")[2]

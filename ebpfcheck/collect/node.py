@@ -106,7 +106,7 @@ class _Reader(SectionReader):
         proc_version = self.fact("version", _proc_version)
         kernel_view = self._kernel_view(proc_version)
         file_view = self._file_view()
-        network_view = network.network_view(self)
+        network_view = network.network_view(self, is_node=self._where() == "node")
         config = behind(kernel_view, self._kernel_config(file_view))
         mounts = behind(self._process_view(), self._mount_table())
         name, own_addresses = self.line("hostname"), network.addresses(self)
@@ -142,7 +142,7 @@ class _Reader(SectionReader):
                 offloads=behind(network_view, network.offloads(self)),
                 node_address_links=behind(self._process_view(), behind(network_view, network.node_address_links(self))),
                 nameservers=behind(file_view, host.nameservers(self)),
-                vxlans=behind(network_view, network.vxlans(self)),
+                vxlans=behind(network_view, network.vxlans(self, file_view)),
                 tcp_listeners=behind(network_view, network.ports(self, "tcp", "tcp6")),
                 udp_ports=behind(network_view, network.ports(self, "udp", "udp6")),
                 ipvs_services=behind(network_view, hooks.ipvs_services(self)),
@@ -184,6 +184,9 @@ class _Reader(SectionReader):
         source = self.source("container-marks")
         if not self._in_other_pid_namespace():
             return Absent(source=source)
+        if self._kind is SourceKind.EXEC:
+            # It is calico-node's container that shows.
+            return Unknown(reason=Reason.NOT_COLLECTED, detail=CONTAINER_WORDS)
         named = self.line("container")
         if isinstance(named, Known) and named.value:
             return Known(value=named.value, source=self.source("container"))

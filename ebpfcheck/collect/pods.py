@@ -18,7 +18,7 @@ from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 from ebpfcheck.model.text import excerpt
 
-MANAGER = "app.kubernetes.io/managed-by=ebpfcheck"
+MANAGER = "app.kubernetes.io/managed-by=ebpfcheck,app.kubernetes.io/component=probe"
 """The label selector of all that is made here."""
 _RUN_LABEL = "ebpfcheck.io/run"
 _NODE_ANNOTATION = "ebpfcheck.io/node"
@@ -31,6 +31,8 @@ _CAPABILITIES = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE")
 _GRACE, _TTL = 30, 120
 # How long the controller may take to make a pod for a Job, in seconds.
 _POD_PATIENCE = 20.0
+# How long a Job that is being created is waited for at the end, so that it can be deleted, in seconds.
+_CREATE_PATIENCE = 12.0
 # How often a log is read again whose end is missing.
 _LOG_TRIES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
@@ -64,7 +66,8 @@ class Jobs:
         self._run = os.urandom(5).hex()
         self._numbers = iter(range(1, 1_000_000))
         self._lock = threading.Lock()
-        self._has_made = False
+        self._has_made = self._is_over = False
+        self._creating = 0
         self.warnings: tuple[str, ...] = ()
         """What the server had to say about the Jobs, such as what PodSecurity thinks of their pods."""
 
@@ -74,16 +77,26 @@ class Jobs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._is_over = True
+        end = time.monotonic() + _CREATE_PATIENCE
+        while self._creating and time.monotonic() < end:
+            time.sleep(_FIRST_PAUSE)
+        if self._creating:
+            self._tell_left("one was still being created")
         if self._has_made:
             # One that was created while its answer got lost, or whose deletion was interrupted.
             selector = f"{MANAGER},{_RUN_LABEL}={self._run}"
             try:
                 self._client.delete(_JOBS.format(self.namespace), {**_BACKGROUND, "labelSelector": selector})
             except ApiError as failure:
-                self._on_left(
-                    f"Jobs may be left in {self.namespace} ({failure.words}); the cluster removes them by itself, or "
-                    f"`ebpfcheck cleanup` does"
-                )
+                self._tell_left(failure.words)
+
+    def _tell_left(self, why: str) -> None:
+        self._on_left(
+            f"Jobs may be left in {self.namespace} ({why}); the cluster removes them by itself, or `ebpfcheck cleanup` "
+            "does"
+        )
 
     def rehearse(self, timeout: float) -> None:
         """Have the server admit a Job without making it; NotReachedError in its words if it refuses."""
@@ -98,13 +111,20 @@ class Jobs:
     def create(self, node: str, nonce: str, timeout: float) -> str:
         """Create the Job for a node and return its name; NotReachedError in the server's words if it refuses."""
         name, body = self._manifest(node, nonce, timeout)
-        self._has_made = True
+        with self._lock:
+            if self._is_over:
+                raise NotReachedError(Reason.NOT_COLLECTED, "it was ended before its Job was made")
+            self._has_made = True
+            self._creating += 1
         try:
             self._client.create(_JOBS.format(self.namespace), body)
         except ApiError as error:
             # The name is nobody else's: the first answer got lost.
             if error.status != 409 or "already exists" not in error.words:
                 raise _refused(error, self.namespace) from error
+        finally:
+            with self._lock:
+                self._creating -= 1
         return name
 
     def delete(self, name: str) -> None:
@@ -277,7 +297,7 @@ class PodSurvey:
 
     def _ended_pod(self) -> tuple[str, NotReachedError | None]:
         """Return the name of the pod once it has ended, and what went wrong; NotReachedError if it never will."""
-        pause, last = _FIRST_PAUSE, "no pod was made for it yet"
+        pause, last, is_seen = _FIRST_PAUSE, "no pod was made for it yet", False
         while not self._ending.is_set():
             pod = self._jobs.pod(self._job)
             if pod is not None:
@@ -289,6 +309,9 @@ class PodSurvey:
                 hopeless, last = _waiting(status)
                 if hopeless:
                     raise NotReachedError(Reason.UNREACHABLE, f"the pod on it does not start: {last}")
+                is_seen = True
+            elif is_seen:
+                raise NotReachedError(Reason.UNREACHABLE, f"the pod on it is gone: it was deleted or evicted ({last})")
             elif time.monotonic() > self._pod_deadline:
                 warned = "; ".join(self._jobs.warnings)
                 hint = (

@@ -15,7 +15,7 @@ import msgspec
 
 from ebpfcheck.collect.output import Output, SurveyProcess, read_output
 from ebpfcheck.collect.process import end_tree
-from ebpfcheck.collect.targets import Target
+from ebpfcheck.collect.targets import Target, parse_target
 from ebpfcheck.collect.transport import SURVEY_SCRIPT, NotReachedError, Survey, cut_words, survey_arguments
 from ebpfcheck.errors import CannotRunError, UsageError
 from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
@@ -60,8 +60,9 @@ class SshOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name, path in (("--identity", self.identity), ("--ssh-config", self.config)):
             if path is not None and not os.access(path, os.R_OK):
                 raise UsageError(f"{name}: {excerpt(path)} cannot be read")
-        if self.jump is not None and (not self.jump or self.jump.startswith("-")):
-            raise UsageError(f"--jump: {excerpt(self.jump, 60)!r} is not a host")
+        if self.jump is not None:
+            for host in self.jump.split(","):
+                parse_target(host)
         return self
 
 
@@ -105,13 +106,14 @@ class SshClient:
         if jump is None:
             return
         before, _, last = jump.rpartition(",")
+        jump_at = _destination(parse_target(last))
         self._folder = tempfile.TemporaryDirectory(prefix="ebpfcheck-")
         socket = Path(self._folder.name, "jump")
         if len(os.fsencode(socket)) > _SOCKET_LIMIT:
             # Each host has a connection of its own through the jump host then.
             return
         through = ("-J", before) if before else ()
-        master = (*self._base, *through, "-o", "ControlMaster=yes", "-o", f"ControlPath={socket}", "-N", "--", last)
+        master = (*self._base, *through, "-o", "ControlMaster=yes", "-o", f"ControlPath={socket}", "-N", *jump_at)
         self._master = subprocess.Popen(  # noqa: S603 - the user's own ssh
             master, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
@@ -121,7 +123,9 @@ class SshClient:
                 output = read_output(self._master, time.monotonic(), 0)
                 raise CannotRunError(f"--jump {excerpt(jump, 60)}: {_told(output) or f'no answer in {timeout:g} s'}")
             time.sleep(_PACE)
-        proxy = " ".join((*map(_quoted, self._base), "-S", _quoted(str(socket)), "-W", "[%h]:%p", "--", _quoted(last)))
+        proxy = " ".join(
+            (*map(_quoted, self._base), "-S", _quoted(str(socket)), "-W", "'[%h]:%p'", *map(_quoted, jump_at))
+        )
         self._road = ("-o", f"ProxyCommand={proxy}")
 
     def command(self, target: Target, arguments: Sequence[str]) -> tuple[str, ...]:
@@ -129,13 +133,17 @@ class SshClient:
         return (
             *self._base,
             *self._road,
-            *(("-l", target.user) if target.user is not None else ()),
-            *(("-p", str(target.port)) if target.port is not None else ()),
-            "--",
-            target.host,
+            *_destination(target),
             # Words that every shell reads alike, as the one that gets them is the account's login shell.
             " ".join((*(("sudo", "-n") if self._options.become else ()), "sh", "-s", *arguments)),
         )
+
+
+def _destination(target: Target) -> tuple[str, ...]:
+    """Return the words by which ssh is told of a host; they come last of all that is for ssh itself."""
+    user = ("-l", target.user) if target.user is not None else ()
+    port = ("-p", str(target.port)) if target.port is not None else ()
+    return (*user, *port, "--", target.host)
 
 
 def _quoted(word: str) -> str:

@@ -169,7 +169,8 @@ wanted_units() {
     begin "$1" "systemd unit $2"
     blind=
     for base in /etc/systemd/system /run/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
-        base=$root$base
+        at "$base"
+        base=$real
         if [ -d "$base" ] && { [ ! -r "$base" ] || [ ! -x "$base" ]; }; then blind=$base; fi
         for dir in "$base"/*.wants "$base"/*.requires; do
             if [ -d "$dir" ] && [ ! -x "$dir" ]; then blind=$dir; fi
@@ -212,7 +213,7 @@ kube_chains() {
     begin "$name" "$*"
     if ! has "$1"; then
         end no-tool "$1"
-    elif { "$@" 2>/dev/null </dev/null || echo '!'; } | sed -n -E -e '/^!$/p' \
+    elif { "$@" 2>/dev/null </dev/null || echo '!'; } | sed -n -E -e '/^!$/p' -e 's/^# Table .* is incompatible.*/!/p' \
         -e '/KUBE-(EXT|SVL)-/d' -e 's/^(.*chain |:)KUBE-(SVC|SEP|FW|XLB)-.*/+/p' \
         -e 's/^(.*chain |:)(KUBE-[A-Z-]+)( .*|$)/\2/p' 2>/dev/null; then
         end ok
@@ -242,8 +243,13 @@ listing() {
     pattern=$3
     shift 3
     blind=
+    links=
     for path; do
         if [ -e "$path" ] && [ ! -r "$path" ]; then blind=$path; fi
+        case $path in
+        "$root"/sys/* | "$root"/proc/*) ;;
+        *) if [ -n "$root" ] && [ -L "$path" ]; then links=there; fi ;;
+        esac
     done
     if [ -n "$blind" ]; then
         end forbidden "${blind#"$root"} may not be read"
@@ -251,6 +257,14 @@ listing() {
         end no-tool grep
     elif [ -n "$root" ] && ! has sed; then
         end no-tool sed
+    elif [ -n "$links" ]; then
+        for path; do
+            at "${path#"$root"}"
+            if [ -f "$real" ] && [ -r "$real" ]; then
+                grep -a -e "$pattern" "$real" 2>/dev/null </dev/null | sed "s#^#${path#"$root"}:#"
+            fi
+        done
+        end ok
     else
         # A file with a NUL in it is still read by what it is for.
         grep -a -H -e "$pattern" "$@" 2>/dev/null </dev/null | without_root
@@ -293,7 +307,13 @@ lines self /proc/self/status '/^(Uid|NSpid|CapEff|Seccomp):/p'
 link pid-namespace /proc/self/ns/pid
 # Mount ids are unique on a machine, so one line tells whether process 1 lives in our mount namespace.
 lines own-first-mount /proc/self/mountinfo '1p'
-if [ -n "$root" ]; then lines root-mount /proc/self/mountinfo "\\#^([0-9]+ ){2}[0-9:]+ [^ ]+ $root #p"; fi
+if [ -n "$root" ] && ! has readlink; then
+    # Links would lead out of the node's root.
+    begin root-mount /proc/self/mountinfo
+    end no-tool readlink
+elif [ -n "$root" ]; then
+    lines root-mount /proc/self/mountinfo "\\#^([0-9]+ ){2}[0-9:]+ [^ ]+ $root #p"
+fi
 file init /proc/1/comm
 file init-cgroup /proc/1/cgroup
 which_of container-marks 'marks of container engines' "$root/.dockerenv" "$root/run/.containerenv" \

@@ -189,6 +189,8 @@ class EndpointTrial(msgspec.Struct, frozen=True, kw_only=True):
     """What the tool said of an outcome that could not be told."""
     by_cluster_dns: bool = False
     """Whether the node asks the cluster's own DNS for the name, which itself takes an API server."""
+    is_service: bool = False
+    """Whether it is the address of a Service, which takes kube-proxy or its like."""
 
 
 class FelixSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,7 +82,7 @@ def _verdict(page: Page, report: Report) -> None:
         + (f" by {run} of {every} checks" if run < every else "")
         + f": {report.target.name}, Calico {report.calico.version} in eBPF mode"
         + (f" ({counts})" if counts else "")
-        + ("; the nodes themselves were not looked at (--probe none)" if _is_blind(report) else ""),
+        + ("; the nodes themselves were not looked at (see --probe)" if _is_blind(report) else ""),
         words,
         color,
     )

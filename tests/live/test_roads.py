@@ -150,13 +150,47 @@ def test_by_exec_only_the_kernel_and_the_network_are_the_hosts(image: Path) -> N
         "os", "init", "systemd_version", "selinux", "bpffs_fstab", "bpffs_unit", "bpffs", "bpffs_elsewhere",
         "cgroup_layout", "cgroup2_mounts", "nameservers", "node_address_links", "programs", "rp_filter_files",
         "ufw_enabled", "unmanaged_devices", "run_calico", "calico_cgroup", "bpf_pins", "lockdown", "lsm", "modules",
+        "container", "vxlans",
     }  # fmt: skip
     for name in hidden:
         assert isinstance(there[name], Unknown), (name, there[name])
         assert there[name].reason is Reason.NOT_COLLECTED, (name, there[name])
-    for name in set(here) - hidden - BY_TOOLS - {"container", "kernel_config"}:
+    for name in set(here) - hidden - BY_TOOLS - {"kernel_config"}:
         assert there[name] == here[name], (name, here[name], there[name])
     assert isinstance(there["kernel_config"], Known if Path("/proc/config.gz").exists() else Unknown)
+
+
+def test_settings_behind_links_are_read_below_the_hosts_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "etc/sysctl.d").mkdir(parents=True)
+    (root / "opt").mkdir()
+    (root / "opt" / "own.conf").write_text("net.ipv4.conf.all.rp_filter = 1\n")
+    (root / "etc/sysctl.d/10-plain.conf").write_text("net.ipv4.conf.all.rp_filter = 2\n")
+    (root / "etc/sysctl.d/90-own.conf").symlink_to("/opt/own.conf")
+    (root / "etc/sysctl.d/91-none.conf").symlink_to("/opt/none.conf")
+    with LocalTransport(root=str(root)).start(30) as running:
+        data = running.finish().data
+    listed = data[data.index(b" begin sysctl-files ") :].partition(b"\n\n")[0].split(b"\n")[1:]
+    assert listed == [
+        b"/etc/sysctl.d/10-plain.conf:net.ipv4.conf.all.rp_filter = 2",
+        b"/etc/sysctl.d/90-own.conf:net.ipv4.conf.all.rp_filter = 1",
+    ]
+
+
+def test_tables_that_a_tool_cannot_read_are_not_empty(tmp_path: Path) -> None:
+    """iptables-nft-save says of tables that newer tools made that they are incompatible, and ends well."""
+    for program in ("sh", "cat", "ls", "grep", "sed", "find", "stat", "readlink"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    stub = tmp_path / "iptables-nft-save"
+    stub.write_text("#!/bin/sh\necho \"# Table \\`nat' is incompatible, use 'nft' tool.\"\n")
+    stub.chmod(0o755)
+    script = re.sub(r"^PATH=.*\n", "", SURVEY_SCRIPT.read_text(), flags=re.MULTILINE)
+    script = script.replace("in_kernel nf_tables", "true")
+    result = subprocess.run(
+        ("sh", "-s", NONCE), input=script.encode(), capture_output=True, env={"PATH": str(tmp_path)}, check=True
+    )
+    survey = Survey(data=result.stdout, nonce=NONCE)
+    assert isinstance(node_facts(survey, SourceKind.LOCAL, SourceIndex())[0].kind.kube_chains, Unknown)
 
 
 @pytest.mark.parametrize("tool", ["bash", "python3", "nc", "openssl"])

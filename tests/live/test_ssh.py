@@ -170,6 +170,13 @@ def test_a_jump_host_is_connected_to_once_for_all_hosts(server: Sshd) -> None:
     assert (server.logins("jump"), server.logins("plain")) == (before[0] + 1, before[1] + 2)
 
 
+def test_a_jump_host_may_name_a_user_and_a_port(server: Sshd) -> None:
+    before = server.logins("jump")
+    jump = f"root@127.0.0.1:{server.ports['jump']}"
+    assert report(server, "plain", "slow", "--jump", jump)["coverage"]["nodes_surveyed"] == 2
+    assert server.logins("jump") == before + 1
+
+
 def test_a_jump_host_that_refuses_is_told_once(server: Sshd) -> None:
     result = node(server, "plain", "slow", "--jump", "no-keys")
     assert (result.returncode, result.stdout) == (5, "")
@@ -295,6 +302,9 @@ def test_a_cluster_that_may_not_be_listed(server: Sshd, cluster: tuple[FakeApi, 
         (("x", "--ssh-option", "-v=1"), "is not KEY=VALUE"),
         (("x", "--identity", "/none"), "--identity: /none cannot be read"),
         (("x", "--jump", "-oProxyCommand=x"), "is not a host"),
+        (("x", "--jump", "a,,b"), "is not a host"),
+        (("x", "--context", "prod"), "belong to --from-cluster"),
+        (("--from-cluster", "--context", ""), "names nothing"),
         (("",), "is not a host such as"),
         (("--hosts-file", ""), "cannot be read"),
         (("--hosts-file", "-", "--felix-config", "-"), "cannot both read stdin"),

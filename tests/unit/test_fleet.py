@@ -93,7 +93,7 @@ def test_no_more_run_at_once_than_asked_for_and_all_end() -> None:
     kept.fleet.run(jobs(*(Fake(crowd, takes=0.01) for _ in range(20))))
     assert sorted(kept.surveyed) == sorted(f"n{number}" for number in range(20))
     assert (crowd.most, crowd.now, crowd.closed) == (3, 0, 20)
-    assert kept.counts[-1] == Counts(total=20, done=20, failed=0, running=kept.counts[-1].running)
+    assert kept.counts[-1] == Counts(total=20, done=20, failed=0)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_user_ends_it_and_what_was_learned_stays() -> None:
     assert kept.fleet.is_interrupted
     assert kept.surveyed == ["n0"]
     assert {error.words for error in kept.failed.values()} == {"it was interrupted before this node had answered"}
-    assert len(kept.failed) == 5
+    assert set(kept.failed) >= {"n1", "n2", "n3", "n4", "n5"}
     assert crowd.now == 0
 
 
@@ -155,7 +155,7 @@ def test_one_that_does_not_let_itself_be_ended_is_left_behind(monkeypatch: pytes
     started = time.monotonic()
     kept.fleet.run(jobs(Fake(crowd), Fake(crowd, takes=5)))
     assert time.monotonic() - started < 4
-    assert set(kept.failed) == {"n1"}
+    assert "n1" in kept.failed
 
 
 def test_an_error_in_what_is_told_ends_what_runs() -> None:

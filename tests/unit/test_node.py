@@ -173,6 +173,17 @@ def test_that_a_container_shows_no_bpffs_says_nothing_of_the_node() -> None:
         assert reason(kind.bpf_pins) is Reason.NOT_COLLECTED
 
 
+def test_that_calico_node_is_a_container_says_nothing_of_the_node() -> None:
+    assert reason(in_calico_node().container) is Reason.NOT_COLLECTED
+
+
+def test_a_network_of_a_containers_own_is_not_the_nodes() -> None:
+    own = {"net-namespace": Part("net:[4026599999]\n"), "init-net-namespace": Part("net:[4026599999]\n")}
+    kind = facts({**CONTAINER, **own, "host-net": Part(state="absent")}).kind
+    assert reason(kind.tcp_listeners) is Reason.NOT_COLLECTED
+    assert reason(kind.links) is Reason.NOT_COLLECTED
+
+
 def test_modules_that_a_container_shows_are_the_nodes() -> None:
     modules = in_calico_node("/lib/modules").modules
     assert isinstance(modules, Known)

@@ -3,10 +3,11 @@ from typing import Any, Literal
 import pytest
 
 from ebpfcheck.checks.api_reach import api_endpoint_reachable
-from ebpfcheck.collect.endpoints import parse_endpoint
+from ebpfcheck.collect.endpoints import parse_endpoint, told_apart
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.errors import UsageError
+from ebpfcheck.model.cluster import ClusterFacts, NodeLocalDns, ServiceAddress
 from ebpfcheck.model.facts import (
     NOT_COLLECTED,
     NOT_SURVEYED,
@@ -15,6 +16,8 @@ from ebpfcheck.model.facts import (
     EndpointTrial,
     Fact,
     Known,
+    NodeFacts,
+    NodeIdentity,
     Reason,
     SourceKind,
     Unknown,
@@ -46,6 +49,7 @@ def tried(*outcomes: Ending, **more: Any) -> Fact[tuple[EndpointTrial, ...]]:
         (tried("connected"), Status.PASS, "10.0.0.1:6443 takes TCP connections"),
         (tried("connected", "refused"), Status.PASS, "10.0.0.1:6443 takes"),
         (tried("connected", by_cluster_dns=True), Status.FAIL, "resolved by the cluster's own DNS"),
+        (tried("connected", is_service=True), Status.FAIL, "is the address of a Service"),
         (tried("refused"), Status.FAIL, "refused"),
         (tried("timed_out"), Status.FAIL, "no answer came"),
         (tried("no_route"), Status.FAIL, "no route"),
@@ -95,7 +99,8 @@ def said(text: str, code: str = "1", *, host: str = "api.example", tool: str = "
         ("", "124", "timed_out"),
         ("Terminated\n", "143", "timed_out"),
         ("x: Name or service not known\nx: /dev/tcp/api/6443: Invalid argument\n", "1", "unresolved"),
-        ("socket.gaierror: [Errno -3] Temporary failure in name resolution\n", "1", "unresolved"),
+        ("socket.gaierror: [Errno -3] Temporary failure in name resolution\n", "1", "untold"),
+        ("timeout: failed to run command 'bash': Permission denied\n", "126", "untold"),
         ("nc: getaddrinfo: No address associated with hostname\n", "1", "unresolved"),
         ("nc: bad address 'api.example'\n", "1", "unresolved"),
         ("TimeoutError: timed out\n", "1", "timed_out"),
@@ -117,6 +122,52 @@ def test_what_tools_say(text: str, code: str, outcome: str) -> None:
 def test_openssl_may_fail_after_it_has_connected() -> None:
     (trial,) = said("CONNECTED(00000003)\nwrite:errno=104\n", tool="openssl").value
     assert trial.outcome == "connected"
+
+
+def test_a_host_may_be_called_like_an_answer() -> None:
+    (trial,) = said("refused.example: connect: Connection timed out\n", host="refused.example").value
+    assert trial.outcome == "timed_out"
+
+
+@pytest.mark.parametrize("host", ["kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "a.b.svc.corp"])
+def test_names_that_only_a_clusters_dns_answers(host: str) -> None:
+    (trial,) = said("", "", host=host).value
+    assert trial.by_cluster_dns
+
+
+SERVICES = {
+    "kubernetes_service": known(ServiceAddress(cluster_ips=("10.96.0.1",), port=443)),
+    "service_cidrs": known(("10.96.0.0/12", "odd", "fd00::/108")),
+    "node_local_dns": known(
+        (NodeLocalDns(namespace="kube-system", name="node-local-dns", local_ips=("169.254.20.10",)),)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "nameservers", "outcome", "by_dns", "is_service"),
+    [
+        ("api.example", ("192.0.2.53",), "connected", False, False),
+        ("api.example", ("10.96.0.10",), "connected", True, False),
+        ("api.example", ("169.254.20.10",), "connected", True, False),
+        ("api.example", ("10.96.0.10", "192.0.2.53"), "untold", False, False),
+        ("10.96.0.1", ("192.0.2.53",), "connected", False, True),
+        ("10.100.7.7", (), "connected", False, True),
+        ("fd00::1", (), "connected", False, True),
+        ("192.0.2.1", ("10.96.0.10",), "connected", False, False),
+    ],
+)
+def test_what_a_cluster_tells_of_addresses(
+    host: str, nameservers: tuple[str, ...], outcome: str, by_dns: bool, is_service: bool
+) -> None:
+    trial = EndpointTrial(host=host, port=6443, outcome="connected")
+    one = NodeFacts(
+        identity=NodeIdentity(name="n"), kind=kind(api_endpoints=known((trial,)), nameservers=known(nameservers))
+    )
+    fact = told_apart(one, ClusterFacts(**SERVICES)).kind.api_endpoints
+    assert isinstance(fact, Known)
+    (found,) = fact.value
+    assert (found.outcome, found.by_cluster_dns, found.is_service) == (outcome, by_dns, is_service)
 
 
 def test_by_exec_a_name_is_resolved_by_another_than_the_nodes_resolver() -> None:
