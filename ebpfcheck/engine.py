@@ -365,7 +365,7 @@ _NEXT_STEPS = {
     Reason.TIMEOUT: "Give it more time with --timeout.",
     Reason.NOT_COLLECTED: "Look at the node itself: `ebpfcheck node` as root, outside of containers, or --probe pod.",
     Reason.TRUNCATED: "Run it again; if it is cut again, look for what ends it.",
-    Reason.TOOL_MISSING: "Put the tool on the node's PATH.",
+    Reason.TOOL_MISSING: "Put the tool on the node's PATH; for probes, into the image.",
 }
 
 

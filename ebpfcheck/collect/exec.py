@@ -152,12 +152,16 @@ def _proxy(url: str | None) -> Mapping[str, Any]:
         # The kubeconfig has been asked for proxies, and the environment with it.
         return {"http_no_proxy": ["*"]}
     parts = urlsplit(url)
+    if parts.scheme == "https":
+        words = "exec does not go through a proxy that is itself spoken to over TLS; --probe pod does"
+        raise NotReachedError(Reason.UNSUPPORTED, words)
     return {
         "http_proxy_host": parts.hostname,
         "http_proxy_port": parts.port or (443 if parts.scheme == "https" else 80),
         "proxy_type": parts.scheme if parts.scheme.startswith("socks") else "http",
         "http_proxy_auth": (unquote(parts.username), unquote(parts.password or "")) if parts.username else None,
-        "http_no_proxy": [],
+        # The kubeconfig decides; with an empty list the environment would.
+        "http_no_proxy": ["none.invalid"],
     }
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -24,6 +25,7 @@ from tests.fakeapi import (
     Object,
     PodLife,
     Story,
+    forward_proxy,
     pod_security,
     quota,
     webhook,
@@ -385,6 +387,21 @@ def test_output_in_small_frames_and_cut_in_the_middle(serve: Serve, tmp_path: Pa
     assert coverage(outcome) == (2, 2, 0)
     assert outcome.by_address()[("node.kernel.version", "node-a")] == "pass"
     assert outcome.by_address()[("node.ipvs.residue", "node-a")] == "unknown"
+
+
+def test_exec_goes_through_the_kubeconfigs_proxy(serve: Serve, tmp_path: Path) -> None:
+    api, _ = serve()
+    by_exec(api, tmp_path)
+    with forward_proxy(to=urlsplit(api.url).netloc) as proxy:
+        kubeconfig = write_kubeconfig(
+            tmp_path / "proxied",
+            api,
+            server="https://api.example:6443",
+            tls_server_name="localhost",
+            proxy_url=proxy.url,
+        )
+        outcome = look(kubeconfig, "--probe", "exec", api=api)
+    assert coverage(outcome) == (2, 2, 0)
 
 
 def test_a_container_that_does_not_run_is_not_asked(tmp_path: Path) -> None:
