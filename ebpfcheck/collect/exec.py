@@ -114,6 +114,8 @@ class ExecTransport:
                 words = _words(error)
                 if error.status_code != 401 or is_last:
                     reason = Reason.FORBIDDEN if error.status_code == 403 else Reason.UNREACHABLE
+                    if error.status_code == 403:
+                        words += " (`ebpfcheck rbac --probe exec` prints the rights)"
                     raise NotReachedError(reason, f"exec into {self._pod.name}: {words}") from error
                 try:
                     access = self._client.renewed(access, words)
@@ -122,7 +124,8 @@ class ExecTransport:
             except (websocket.WebSocketException, OSError) as error:
                 is_late = isinstance(error, (websocket.WebSocketTimeoutException, TimeoutError))
                 reason = Reason.TIMEOUT if is_late else Reason.UNREACHABLE
-                raise NotReachedError(reason, f"exec into {self._pod.name}: {excerpt(str(error))}") from error
+                words = "no answer from the API server, or from its kubelet" if is_late else excerpt(str(error))
+                raise NotReachedError(reason, f"exec into {self._pod.name}: {words}") from error
         raise AssertionError("the second try returns or raises")
 
 
@@ -182,6 +185,7 @@ class ExecSurvey:
     ) -> None:
         self._connection = connection
         self._nonce = nonce
+        self._done = f"\nebpfcheck-{nonce} done\n".encode()
         self._timeout = timeout
         self._deadline = deadline
         self._declared = declared
@@ -217,7 +221,7 @@ class ExecSurvey:
         except (websocket.WebSocketException, OSError) as error:
             words += b"; " + str(error).encode()
         mark = f"ebpfcheck-{self._nonce}".encode()
-        told = excerpt(words.decode("utf-8", "backslashreplace").strip("; \n"), 400)
+        told = excerpt(" ".join(words.decode("utf-8", "backslashreplace").split()).strip("; "), 400)
         if mark + b" begin" not in out:
             detail = cut_words(cut, self._timeout) or "the container printed no survey"
             raise NotReachedError(cut or Reason.UNSUPPORTED, detail + (f": {told}" if told else ""))
@@ -252,6 +256,9 @@ class ExecSurvey:
             channel, content = (data[0], data[1:]) if data else (_STDERR, b"")
             if channel == _STDOUT:
                 out += content
+                if self._done in out[-_CHUNK:]:
+                    # What else the container does before it ends is not waited for.
+                    return None
                 if len(out) > SURVEY_LIMIT:
                     return Reason.TRUNCATED
             elif channel == _STDERR and len(words) < _WORDS_KEPT:

@@ -362,8 +362,9 @@ def _waiting(status: wire.ProbedPodStatus) -> tuple[bool, str]:
     scheduled, ready = conditions.get("PodScheduled"), conditions.get("Ready")
     if scheduled is not None and scheduled.status == "False":
         return False, f"it is not scheduled: {_said(scheduled.reason, scheduled.message)}"
-    if status.phase == "Running" and ready is not None and ready.reason == "NodeNotReady":
-        return False, "the node does not report any more"
+    runs = any(one.state.running is not None for one in status.container_statuses or ())
+    if runs and ready is not None and ready.status != "True":
+        return False, "its pod runs but is not ready, as on a node that does not report any more"
     return False, f"its pod is {excerpt(status.phase or 'new', 40)}"
 
 
