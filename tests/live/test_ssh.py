@@ -90,6 +90,14 @@ def test_the_same_machine_gives_the_same_facts_locally_and_over_ssh(server: Sshd
     assert snapshot["nodes"][0]["identity"]["name"] == "plain"
 
 
+def test_become_goes_by_sudo_where_it_asks_no_password(server: Sshd, tmp_path: Path) -> None:
+    need("sudo", "sudo")
+    plain, become = tmp_path / "plain.json", tmp_path / "become.json"
+    node(server, "plain", "--save", str(plain))
+    node(server, "plain", "--become", "--save", str(become))
+    assert facts(become) == facts(plain)
+
+
 @pytest.mark.parametrize("host", ["noisy", "csh", "busybox"])
 def test_what_the_host_prints_before_and_its_shell_do_not_matter(server: Sshd, host: str, tmp_path: Path) -> None:
     if host == "csh":
