@@ -4,8 +4,7 @@ import enum
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from ebpfcheck.app import Judge
+    from ebpfcheck.interruption import Interruption
     from ebpfcheck.model.facts import Endpoint
     from ebpfcheck.model.snapshot import Snapshot
     from ebpfcheck.probe import ProbeRequest
@@ -328,57 +328,57 @@ def node(
     """
     started_at = datetime.now(UTC)
     _check_timeout("--timeout", timeout)
-    is_interrupted = False
-    if targets or hosts_file is not None or from_cluster:
-        from ebpfcheck.app import Judge
-        from ebpfcheck.collect.ssh import SshOptions
-        from ebpfcheck.hosts import HostsRequest, snapshot_of_hosts
-        from ebpfcheck.progress import Progress
-        from ebpfcheck.render import RENDERERS
-
-        _end_on_sigterm()
-        _check_cluster(kubeconfig, context)
-        if not from_cluster and (kubeconfig, context) != (None, None):
-            raise _usage_error("--kubeconfig and --context belong to --from-cluster")
-        request = HostsRequest(
-            words=tuple(targets or ()),
-            hosts_file=hosts_file,
-            from_cluster=from_cluster,
-            kubeconfig=kubeconfig,
-            context=context,
-            ssh=SshOptions(
-                options=tuple(ssh_option or ()), config=ssh_config, identity=identity, jump=jump, become=become
-            ),
-            concurrency=_checked_concurrency(concurrency),
-            timeout=timeout,
-            deadline=_deadline(deadline),
-            felix_config=felix_config,
-            endpoints=_endpoints(api_endpoint),
-        )
-        judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
-        outputs = _outputs(format, RENDERERS, save)
-        with Progress() as progress:
-            snapshot, is_interrupted = snapshot_of_hosts(request, progress.show)
-    else:
-        from ebpfcheck.collect.local import LocalTransport
-
-        if any((ssh_option, ssh_config, identity, jump, become, kubeconfig, context, deadline)):
-            raise _usage_error("options for SSH were given, but no TARGET, --hosts-file or --from-cluster")
-        with LocalTransport(endpoints=_endpoints(api_endpoint)).start(timeout) as running:
-            # Loaded while the survey runs, which takes about as long.
+    with _interruption() as interruption:
+        if targets or hosts_file is not None or from_cluster:
             from ebpfcheck.app import Judge
+            from ebpfcheck.collect.ssh import SshOptions
+            from ebpfcheck.hosts import HostsRequest, snapshot_of_hosts
+            from ebpfcheck.progress import Progress
             from ebpfcheck.render import RENDERERS
-            from ebpfcheck.survey import snapshot_of_node
 
+            _end_on_sigterm()
+            _check_cluster(kubeconfig, context)
+            if not from_cluster and (kubeconfig, context) != (None, None):
+                raise _usage_error("--kubeconfig and --context belong to --from-cluster")
+            request = HostsRequest(
+                words=tuple(targets or ()),
+                hosts_file=hosts_file,
+                from_cluster=from_cluster,
+                kubeconfig=kubeconfig,
+                context=context,
+                ssh=SshOptions(
+                    options=tuple(ssh_option or ()), config=ssh_config, identity=identity, jump=jump, become=become
+                ),
+                concurrency=_checked_concurrency(concurrency),
+                timeout=timeout,
+                deadline=_deadline(deadline),
+                felix_config=felix_config,
+                endpoints=_endpoints(api_endpoint),
+            )
             judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
             outputs = _outputs(format, RENDERERS, save)
-            snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
-    if redact:
-        from ebpfcheck.collect.redaction import redacted
+            with Progress() as progress:
+                snapshot = snapshot_of_hosts(request, progress.show, interruption)
+        else:
+            from ebpfcheck.collect.local import LocalTransport
 
-        snapshot = redacted(snapshot)
-    options = _options(color, verbose, quiet)
-    return _report(judge, snapshot, "node", started_at, outputs, options, color, save, is_interrupted=is_interrupted)
+            if any((ssh_option, ssh_config, identity, jump, become, kubeconfig, context, deadline)):
+                raise _usage_error("options for SSH were given, but no TARGET, --hosts-file or --from-cluster")
+            with LocalTransport(endpoints=_endpoints(api_endpoint)).start(timeout) as running:
+                # Loaded while the survey runs, which takes about as long.
+                from ebpfcheck.app import Judge
+                from ebpfcheck.render import RENDERERS
+                from ebpfcheck.survey import snapshot_of_node
+
+                judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
+                outputs = _outputs(format, RENDERERS, save)
+                snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
+        if redact:
+            from ebpfcheck.collect.redaction import redacted
+
+            snapshot = redacted(snapshot)
+        options = _options(color, verbose, quiet)
+        return _report(judge, snapshot, "node", started_at, outputs, options, color, save, interruption)
 
 
 @app.command(short_help="Look at a cluster and say whether eBPF mode will work on it.")
@@ -443,31 +443,32 @@ def cluster(
     _check_timeout("--timeout", timeout)
     _check_cluster(kubeconfig, context)
     collecting_ends = time.monotonic() + timeout
-    is_interrupted = False
     request = _probe_request(probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint)
-    with Login(kubeconfig, context, timeout) as login, Progress() as progress:
-        # Loaded while the kubeconfig is, which takes about as long.
-        from ebpfcheck.app import Judge
-        from ebpfcheck.collect.cluster import snapshot_of_cluster
-        from ebpfcheck.collect.requests import Listener
-        from ebpfcheck.render import RENDERERS, renderer
+    with _interruption() as interruption:
+        with Login(kubeconfig, context, timeout) as login, Progress() as progress:
+            # Loaded while the kubeconfig is, which takes about as long.
+            from ebpfcheck.app import Judge
+            from ebpfcheck.collect.cluster import snapshot_of_cluster
+            from ebpfcheck.collect.requests import Listener
+            from ebpfcheck.render import RENDERERS, renderer
 
-        judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
-        outputs = _outputs(format, RENDERERS, save)
-        for name, _ in outputs:
-            renderer(name)
-        listener = Listener(progress=progress.show, notice=progress.note)
-        snapshot = snapshot_of_cluster(login, collecting_ends, listener, scan_pods=scan_pods)
-        if request is not None:
-            from ebpfcheck.probe import probed
+            judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
+            outputs = _outputs(format, RENDERERS, save)
+            for name, _ in outputs:
+                renderer(name)
+            listener = Listener(progress=progress.show, notice=progress.note)
+            snapshot = snapshot_of_cluster(login, collecting_ends, listener, scan_pods=scan_pods)
+            interruption.watch()
+            if request is not None:
+                from ebpfcheck.probe import probed
 
-            snapshot, is_interrupted = probed(snapshot, login, judge, request, _deadline(deadline), listener)
-    if redact:
-        from ebpfcheck.collect.redaction import redacted
+                snapshot = probed(snapshot, login, judge, request, _deadline(deadline), listener, interruption)
+        if redact:
+            from ebpfcheck.collect.redaction import redacted
 
-        snapshot = redacted(snapshot)
-    options = _options(color, verbose, quiet)
-    return _report(judge, snapshot, "cluster", started_at, outputs, options, color, save, is_interrupted=is_interrupted)
+            snapshot = redacted(snapshot)
+        options = _options(color, verbose, quiet)
+        return _report(judge, snapshot, "cluster", started_at, outputs, options, color, save, interruption)
 
 
 @app.command(short_help="Remove probe pods that were left behind.")
@@ -617,7 +618,9 @@ def evaluate(
     judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
-    return _report(judge, loaded, "evaluate", started_at, outputs, _options(color, verbose, quiet), color, None)
+    options = _options(color, verbose, quiet)
+    with _interruption() as interruption:
+        return _report(judge, loaded, "evaluate", started_at, outputs, options, color, None, interruption)
 
 
 @app.command(short_help="List the checks, or explain one.")
@@ -770,46 +773,26 @@ def _report(
     options: "RenderOptions",
     color: ColorChoice,
     save: str | None,
-    *,
-    is_interrupted: bool = False,
+    interruption: "Interruption",
 ) -> int:
-    """Judge and show a snapshot. It is shown even if it cannot be saved."""
+    """Judge and show a snapshot. It is shown even if it cannot be saved, and a first Ctrl-C does not cut it off."""
     from ebpfcheck.collect.snapshots import save_snapshot
     from ebpfcheck.render import renderer
 
-    report = judge.report(snapshot, command, started_at.replace(microsecond=0), is_interrupted=is_interrupted)
-    documents = [(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs]
-    with _unbroken():
-        _deliver(documents)
-        if save is not None:
-            save_snapshot(snapshot, save)
-    return report.exit_code
+    interruption.watch()
+    at = started_at.replace(microsecond=0)
+    report = judge.report(snapshot, command, at, is_interrupted=interruption.has_come())
+    _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
+    if save is not None:
+        save_snapshot(snapshot, save)
+    return _INTERRUPTED if interruption.has_come() else report.exit_code
 
 
-@contextmanager
-def _unbroken() -> Iterator[None]:
-    """Put off the first Ctrl-C or SIGTERM until what was begun is written; the second one counts at once."""
-    import signal
+def _interruption() -> "Interruption":
+    # Loaded only where it is needed, as what is to be looked at is started first.
+    from ebpfcheck.interruption import Interruption
 
-    received: list[int] = []
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def put_off(number: int, _: object) -> None:
-        received.append(number)
-        restore()
-
-    for number in usual:
-        signal.signal(number, put_off)
-    try:
-        yield
-    finally:
-        restore()
-    if received:
-        raise KeyboardInterrupt
+    return Interruption()
 
 
 def _outputs(

@@ -1,5 +1,6 @@
 """The use case of looking at hosts over SSH."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,6 +12,7 @@ from ebpfcheck.collect.ssh import SshClient, SshOptions, SshTransport
 from ebpfcheck.collect.targets import Target, read_targets
 from ebpfcheck.collect.transport import NotReachedError, Survey
 from ebpfcheck.errors import CannotRunError, UsageError
+from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.facts import Endpoint, NodeFacts, SourceKind
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
 from ebpfcheck.survey import FelixFacts, snapshot_of
@@ -37,8 +39,10 @@ class HostsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses of the API server that each host is to try."""
 
 
-def snapshot_of_hosts(request: HostsRequest, on_progress: Callable[[str], None]) -> tuple[Snapshot, bool]:
-    """Survey hosts over SSH and return the snapshot, and whether the user has interrupted it.
+def snapshot_of_hosts(
+    request: HostsRequest, on_progress: Callable[[str], None], interruption: Interruption
+) -> Snapshot:
+    """Survey hosts over SSH and return the snapshot, with what there is where the user has interrupted it.
 
     UsageError for what the request has wrong; CannotRunError, in ssh's words, if not one host could be surveyed.
     """
@@ -59,11 +63,17 @@ def snapshot_of_hosts(request: HostsRequest, on_progress: Callable[[str], None])
         on_survey=gathered.survey,
         on_failure=gathered.failure,
         on_progress=show,
+        is_interrupted=interruption.has_come,
     )
     with SshClient(request.ssh.checked(), request.timeout) as client:
         client.connect_jump(min(request.timeout, request.deadline - time.monotonic()))
-        fleet.run([Job(name=one.name, transport=SshTransport(client, one, request.endpoints)) for one in targets])
-    return gathered.snapshot([target.name for target in targets]), fleet.is_interrupted
+        interruption.watch()
+        with contextlib.suppress(KeyboardInterrupt):
+            # The second one, as the first is heeded by the fleet.
+            fleet.run([Job(name=one.name, transport=SshTransport(client, one, request.endpoints)) for one in targets])
+    if interruption.has_come() and not gathered.has_facts:
+        raise KeyboardInterrupt
+    return gathered.snapshot([target.name for target in targets])
 
 
 def _targets(request: HostsRequest) -> tuple[tuple[Target, ...], tuple[Unseen, ...]]:
@@ -90,6 +100,11 @@ class _Gathered:
         self._unseen = {node.name: node for node in unseen}
         self._problems: list[Problem] = []
 
+    @property
+    def has_facts(self) -> bool:
+        """Whether any node has told anything."""
+        return bool(self._facts)
+
     def survey(self, job: Job, survey: Survey) -> bool:
         """Take what a survey has told, and return whether that was anything."""
         try:
@@ -107,9 +122,7 @@ class _Gathered:
         return True
 
     def failure(self, job: Job, error: NotReachedError) -> None:
-        """Take note of why a node was not seen; one that was interrupted just when it had told was."""
-        if job.name in self._facts:
-            return
+        """Take note of why a node was not seen."""
         self._unseen[job.name] = Unseen(name=job.name, reason=error.reason, detail=error.words)
 
     def snapshot(self, names: Sequence[str]) -> Snapshot:

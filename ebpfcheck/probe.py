@@ -18,6 +18,7 @@ from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.pods import Jobs, PodTransport
 from ebpfcheck.collect.requests import Listener
 from ebpfcheck.collect.transport import NotReachedError, Survey, Transport
+from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Endpoint, Known, NodeFacts, Reason, SourceKind, Unknown
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
@@ -49,13 +50,18 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probed(
-    snapshot: Snapshot, login: Login, judge: Judge, request: ProbeRequest, deadline: float, listener: Listener
-) -> tuple[Snapshot, bool]:
-    """Return a cluster's snapshot with what its nodes themselves tell, and whether the user has interrupted it.
+    snapshot: Snapshot,
+    login: Login,
+    judge: Judge,
+    request: ProbeRequest,
+    deadline: float,
+    listener: Listener,
+    interruption: Interruption,
+) -> Snapshot:
+    """Return a cluster's snapshot with what its nodes themselves tell, as far as it came where the user interrupts it.
 
-    `deadline` (time.monotonic) is the end of looking at all of them.
-
-    Nodes that could not be looked at are among the unseen, and why none could be among the problems.
+    `deadline` (time.monotonic) is the end of looking at all of them. Nodes that could not be looked at are among the
+    unseen, and why none could be among the problems.
     """
     probe: _Probe | None = None
     try:
@@ -64,17 +70,18 @@ def probed(
                 login.access(), login.again, time.monotonic() + _LONGEST, request.concurrency + 1, _READ_TIMEOUT
             )
             road = _road(snapshot, client, judge, request, listener, stack)
-            probe = _Probe(snapshot, road, request, deadline, listener)
+            probe = _Probe(snapshot, road, request, deadline, listener, interruption)
             probe.look_at_samples()
             if request.nodes == "cohorts":
                 probe.look_at_whole_cohorts(judge)
-            return probe.result(), probe.is_interrupted
+            return probe.result()
     except NotReachedError as error:
         listener.notice(f"the nodes were not looked at: {error.words}")
         problem = Problem(source=f"--probe {request.road}", reason=error.reason, detail=error.words)
-        return msgspec.structs.replace(snapshot, problems=(*snapshot.problems, problem)), False
+        return msgspec.structs.replace(snapshot, problems=(*snapshot.problems, problem))
     except KeyboardInterrupt:
-        return snapshot if probe is None else probe.result(), True
+        # The second one.
+        return snapshot if probe is None else probe.result()
 
 
 class _Road(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +139,13 @@ class _Probe:
     """What was learned of a cluster's nodes so far."""
 
     def __init__(
-        self, snapshot: Snapshot, road: _Road, request: ProbeRequest, deadline: float, listener: Listener
+        self,
+        snapshot: Snapshot,
+        road: _Road,
+        request: ProbeRequest,
+        deadline: float,
+        listener: Listener,
+        interruption: Interruption,
     ) -> None:
         self._snapshot = snapshot
         self._road = road
@@ -151,12 +164,9 @@ class _Probe:
             on_survey=self._survey,
             on_failure=lambda job, error: self._failed(job.name, error),
             on_progress=self._show,
+            is_interrupted=interruption.has_come,
         )
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether the user did not wait for all of it."""
-        return self._fleet.is_interrupted
+        self._has_come = interruption.has_come
 
     def look_at_samples(self) -> None:
         """Look at some nodes of each cohort, or at all; a cohort none of which could be looked at gets one more try."""
@@ -193,7 +203,7 @@ class _Probe:
     def _look_at(self, indices: Iterable[int]) -> None:
         jobs: list[Job] = []
         for index in indices:
-            if index in self._surveys or index in self._failures or self.is_interrupted:
+            if index in self._surveys or index in self._failures or self._has_come():
                 continue
             name = self._snapshot.nodes[index].identity.name
             try:
@@ -213,9 +223,6 @@ class _Probe:
         return True
 
     def _failed(self, name: str, error: NotReachedError) -> None:
-        if self._index[name] in self._surveys:
-            # It was interrupted just when it had told.
-            return
         self._failures[self._index[name]] = Unseen(name=name, reason=error.reason, detail=error.words)
 
     def _show(self, counts: Counts) -> None:

@@ -506,6 +506,20 @@ def test_a_job_that_is_being_created_at_the_end_is_waited_for(serve: Serve) -> N
     assert api.pods.left() == []
 
 
+def test_a_second_signal_ends_it_at_once_and_still_keeps_what_was_learned(serve: Serve) -> None:
+    # To delete a Job takes its time, and so does the end.
+    api, kubeconfig = serve(faults=[Fault(r"/jobs/", "delay", delay=4.0, times=ALWAYS)])
+    api.pods.script("node-b", PodLife("hangs"))
+    with start("--kubeconfig", str(kubeconfig), "-f", "json", "--probe", "pod", "--concurrency", "1") as process:
+        api.pods.wait_until(lambda: len(made(api)) == 2, timeout=30)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["coverage"]["nodes_surveyed"] == 1
+
+
 def test_a_pod_that_somebody_deletes_is_told_of(serve: Serve) -> None:
     api, kubeconfig = serve()
     api.pods.script("node-a", PodLife("hangs"))
