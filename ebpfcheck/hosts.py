@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from ebpfcheck.collect.fleet import Counts, Fleet, Job
-from ebpfcheck.collect.node import node_facts
+from ebpfcheck.collect.fleet import Fleet, Job
 from ebpfcheck.collect.ssh import SshClient, SshOptions, SshTransport
 from ebpfcheck.collect.targets import Target, read_targets
 from ebpfcheck.collect.transport import NotReachedError, Survey
@@ -15,7 +14,7 @@ from ebpfcheck.errors import CannotRunError, UsageError
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.facts import Endpoint, NodeFacts, SourceKind
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
-from ebpfcheck.survey import FelixFacts, snapshot_of
+from ebpfcheck.survey import FelixFacts, facts_of, snapshot_of
 
 _REASONS_TOLD = 3
 
@@ -50,19 +49,13 @@ def snapshot_of_hosts(
         raise UsageError("--hosts-file and --felix-config cannot both read stdin")
     targets, unseen = _targets(request)
     gathered = _Gathered(SourceKind.SSH, request.felix_config, unseen)
-
-    def show(counts: Counts) -> None:
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        left = counts.total - counts.done - counts.failed
-        on_progress(f"{counts.total} hosts: {counts.done} done{failed}, {left} left")
-
     fleet = Fleet(
         concurrency=request.concurrency,
         timeout=request.timeout,
         deadline=request.deadline,
         on_survey=gathered.survey,
         on_failure=gathered.failure,
-        on_progress=show,
+        on_progress=lambda counts: on_progress(counts.words("hosts")),
         is_interrupted=interruption.has_come,
     )
     with SshClient(request.ssh.checked(), request.timeout) as client:
@@ -108,7 +101,7 @@ class _Gathered:
     def survey(self, job: Job, survey: Survey) -> bool:
         """Take what a survey has told, and return whether that was anything."""
         try:
-            facts, problems = node_facts(survey, self._kind, self._sources)
+            facts, problems = facts_of(job.name, survey, self._kind, self._sources)
         except NotReachedError as error:
             self.failure(job, error)
             return False
@@ -116,9 +109,7 @@ class _Gathered:
             facts = self._felix.added_to(facts)
         identity = msgspec.structs.replace(facts.identity, name=job.name)
         self._facts[job.name] = msgspec.structs.replace(facts, identity=identity)
-        self._problems += [
-            msgspec.structs.replace(problem, source=f"{problem.source} of {job.name}") for problem in problems
-        ]
+        self._problems += problems
         return True
 
     def failure(self, job: Job, error: NotReachedError) -> None:

@@ -12,9 +12,8 @@ from ebpfcheck.collect.apiclient import ApiClient, ApiError
 from ebpfcheck.collect.cohorts import Cohort, choose, cohorts, unprobeable, with_surveys
 from ebpfcheck.collect.endpoints import can_be_tried, told_apart
 from ebpfcheck.collect.exec import ExecTransport, calico_pods
-from ebpfcheck.collect.fleet import Counts, Fleet, Job
+from ebpfcheck.collect.fleet import Fleet, Job
 from ebpfcheck.collect.login import Login
-from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.pods import Jobs, PodTransport
 from ebpfcheck.collect.requests import Listener
 from ebpfcheck.collect.transport import NotReachedError, Survey, Transport
@@ -22,6 +21,7 @@ from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Endpoint, Known, NodeFacts, Reason, SourceKind, Unknown
 from ebpfcheck.model.snapshot import Problem, Snapshot, SourceIndex, Unseen
+from ebpfcheck.survey import facts_of
 
 _SAMPLES = 3
 # How many more are looked at where samples could not be.
@@ -150,7 +150,6 @@ class _Probe:
         self._snapshot = snapshot
         self._road = road
         self._request = request
-        self._progress = listener.progress
         self._alike = cohorts(snapshot)
         self._sources = SourceIndex.of(snapshot.sources)
         self._index = {node.identity.name: index for index, node in enumerate(snapshot.nodes)}
@@ -163,7 +162,7 @@ class _Probe:
             deadline=deadline,
             on_survey=self._survey,
             on_failure=lambda job, error: self._failed(job.name, error),
-            on_progress=self._show,
+            on_progress=lambda counts: listener.progress(counts.words("nodes")),
             is_interrupted=interruption.has_come,
         )
         self._has_come = interruption.has_come
@@ -214,21 +213,16 @@ class _Probe:
 
     def _survey(self, job: Job, survey: Survey) -> bool:
         try:
-            facts, problems = node_facts(survey, self._road.kind, self._sources)
+            facts, problems = facts_of(job.name, survey, self._road.kind, self._sources)
         except NotReachedError as error:
             self._failed(job.name, error)
             return False
         self._surveys[self._index[job.name]] = told_apart(facts, self._snapshot.cluster or ClusterFacts())
-        self._problems += [msgspec.structs.replace(one, source=f"{one.source} of {job.name}") for one in problems]
+        self._problems += problems
         return True
 
     def _failed(self, name: str, error: NotReachedError) -> None:
         self._failures[self._index[name]] = Unseen(name=name, reason=error.reason, detail=error.words)
-
-    def _show(self, counts: Counts) -> None:
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        left = counts.total - counts.done - counts.failed
-        self._progress(f"looking at {counts.total} nodes: {counts.done} done{failed}, {left} left")
 
 
 def _chosen(cohort: Cohort, most: int | None) -> tuple[int, ...]:

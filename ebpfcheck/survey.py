@@ -28,6 +28,17 @@ def snapshot_of_node(survey: Survey, kind: SourceKind, felix_config: str | None 
     return snapshot_of((facts,), sources, problems=problems)
 
 
+def facts_of(
+    name: str, survey: Survey, kind: SourceKind, sources: SourceIndex
+) -> tuple[NodeFacts, tuple[Problem, ...]]:
+    """Return the facts that the survey of one node among several gives, and what went wrong there, by the node's name.
+
+    NotReachedError if it gives none.
+    """
+    facts, problems = node_facts(survey, kind, sources)
+    return facts, tuple(msgspec.structs.replace(one, source=f"{one.source} of {name}") for one in problems)
+
+
 class FelixFacts:
     """What a file says of FelixConfiguration, read once for all nodes."""
 

@@ -126,6 +126,7 @@ HEALTHY: dict[str, Part] = {
         "KUBE-KUBELET-CANARY\nKUBE-SERVICES\nKUBE-POSTROUTING\n" + "+\n" * 37, locator="nft list chains"
     ),
     "legacy-tables": Part("", locator="/proc/net/ip_tables_names"),
+    "bpftool-version": Part("bpftool v7.4.0\nusing libbpf v1.4\n", locator="bpftool version"),
     "bpf-net": Part('[{"xdp":[],"tc":[],"flow_dissector":[]}]\n', locator="bpftool -j net"),
     "nft-tables": Part("table ip filter\ntable ip nat\n", locator="nft list tables"),
     "routes": Part("ens3\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n", locator="/proc/net/route"),

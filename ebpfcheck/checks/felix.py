@@ -34,4 +34,4 @@ def is_on(given: Given) -> bool | None:
         return None
     if any(is_own(given, program.name) for program in attached.value.programs):
         return True
-    return False if attached.value.by == "bpftool" else None
+    return False if attached.value.by == "bpftool" and not attached.value.misses_tcx else None

@@ -292,6 +292,10 @@ def _asks_typha(given: Given, node: CalicoNode | None) -> bool:
     return any(name in rule.variables and value and value not in rule.unused for name, value in env)
 
 
+# By whether an Installation was seen.
+_BY_OPERATOR = {True: "There is an Installation", False: "Calico is installed as the operator does it"}
+
+
 @check(
     id="cluster.calico.operator",
     title="Tigera's operator",
@@ -340,8 +344,9 @@ def operator(given: Given) -> Outcome:
     if isinstance(deployment, Absent):
         return warn(
             "missing",
-            "There is an Installation, and no Deployment of the operator is seen: unless it goes by another label, "
-            "nobody takes up what the Installation asks for, and eBPF mode does not come on by it.",
+            f"{_BY_OPERATOR[isinstance(installation, Known)]}, and no Deployment of the operator is seen: unless it "
+            "goes by another label, nobody takes up what an Installation asks for, and eBPF mode does not come on by "
+            "it.",
             observed="no Deployment with k8s-app=tigera-operator",
             required=needed,
             remediation=Remediation(

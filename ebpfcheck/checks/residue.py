@@ -244,7 +244,7 @@ def bpf_residue(given: Given) -> Outcome:
         return unknown(
             "programs-unseen",
             "Neither Calico nor Cilium has left pins or interfaces here; whether programs of theirs are still attached "
-            "could not be told without bpftool.",
+            "could not be told without a bpftool that sees all hooks.",
             reason=attached.reason if isinstance(attached, Unknown) else Reason.TOOL_MISSING,
             observed=", ".join(owners),
             remediation=Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",)),
@@ -292,6 +292,18 @@ def tc_foreign(given: Given) -> Outcome:
                 text="Find out whose they are. Remove what is left over; for what is to stay, ask its maker whether it "
                 "lives with Calico's programs, and try it on one node.",
                 commands=("bpftool net", "bpftool prog show"),
+            ),
+        )
+    if attached.value.misses_tcx:
+        return unknown(
+            "tcx-unseen",
+            "bpftool lists no programs of others, but it is older than TCX, which this kernel has: what is attached "
+            "that way it does not see.",
+            reason=Reason.TOOL_MISSING,
+            required=needed,
+            remediation=Remediation(
+                text="Look as root, with a bpftool on the node's PATH that is as new as its kernel.",
+                commands=("bpftool net",),
             ),
         )
     if attached.value.by == "tc":

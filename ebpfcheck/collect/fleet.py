@@ -31,6 +31,11 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     failed: int
 
+    def words(self, what: str) -> str:
+        """Say it of so many of these, in one line."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.total} {what}: {self.done} done{failed}, {self.total - self.done - self.failed} left"
+
 
 class Fleet:
     """Runs surveys on a few threads; `run` may be called again for more nodes."""

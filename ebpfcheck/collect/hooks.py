@@ -16,6 +16,7 @@ from ebpfcheck.model.facts import (
     KubeChains,
     Unknown,
 )
+from ebpfcheck.versions import KernelRelease
 
 _TC_PROGRAM = re.compile(r"filter .* bpf .*\bhandle \S+ (\S+)")
 _KUBE_CHAIN = re.compile(r"\+|KUBE-[A-Z-]{1,40}", re.ASCII)
@@ -65,11 +66,28 @@ def bpf_programs(reader: SectionReader) -> Fact[AttachedPrograms]:
     """Return the BPF programs on the node's own interfaces, as bpftool lists them, or else tc."""
     listed = reader.fact("bpf-net", _programs_of_bpftool)
     if isinstance(listed, Known):
-        return Known(value=AttachedPrograms(programs=listed.value, by="bpftool"), source=listed.source)
+        whole = AttachedPrograms(programs=listed.value, by="bpftool", misses_tcx=_misses_tcx(reader))
+        return Known(value=whole, source=listed.source)
     filters = reader.fact("tc-filters", _programs_of_tc)
     if isinstance(filters, Known):
         return Known(value=AttachedPrograms(programs=filters.value, by="tc"), source=filters.source)
     return listed
+
+
+# From here on bpftool lists what is attached by TCX, and kernels have it. That 7.1 does not, was seen on kernel 6.18.
+_BPFTOOL_WITH_TCX = (7, 3)
+_KERNEL_WITH_TCX = (6, 6)
+_BPFTOOL = re.compile(r"bpftool v(\d{1,4})\.(\d{1,4})", re.ASCII)
+
+
+def _misses_tcx(reader: SectionReader) -> bool:
+    if reader.state("bpftool-version") is None:
+        # A survey that did not ask.
+        return False
+    tool = _BPFTOOL.search(reader.text("bpftool-version"))
+    kernel = KernelRelease.parse(reader.text("osrelease"))
+    is_new = tool is not None and (int(tool[1]), int(tool[2])) >= _BPFTOOL_WITH_TCX
+    return not is_new and (kernel is None or (kernel.major, kernel.minor) >= _KERNEL_WITH_TCX)
 
 
 def bpf_pins(reader: SectionReader) -> Fact[tuple[str, ...]]:

@@ -465,6 +465,7 @@ file legacy-tables /proc/net/ip_tables_names
 if ! has grep || grep -q -e '^nat$' /proc/net/ip_tables_names 2>/dev/null </dev/null; then
     kube_chains kube-chains-legacy iptables-legacy-save -t nat
 fi
+tool bpftool-version 'bpftool version' bpftool version
 if ! tool bpf-net 'bpftool -j net' bpftool -j net; then
     begin tc-filters 'tc filter show'
     if has tc; then

@@ -228,14 +228,22 @@ class ImagesSpec(Wire, frozen=True, kw_only=True):
 
 class Waiting(Wire, frozen=True, kw_only=True):
     reason: str = ""
+    message: str = ""
+
+
+class Running(Wire, frozen=True, kw_only=True):
+    pass
 
 
 class Terminated(Wire, frozen=True, kw_only=True):
     exit_code: int = 0
+    reason: str = ""
+    message: str = ""
 
 
 class ContainerState(Wire, frozen=True, kw_only=True):
     waiting: Waiting | None = None
+    running: Running | None = None
     terminated: Terminated | None = None
 
 
@@ -277,23 +285,6 @@ class ProbedPodSpec(Wire, frozen=True, kw_only=True):
     volumes: tuple[Volume, ...] | None = None
 
 
-class StateDetail(Wire, frozen=True, kw_only=True):
-    reason: str = ""
-    message: str = ""
-    exit_code: int = 0
-
-
-class ProbedContainerState(Wire, frozen=True, kw_only=True):
-    waiting: StateDetail | None = None
-    running: StateDetail | None = None
-    terminated: StateDetail | None = None
-
-
-class ProbedContainerStatus(Wire, frozen=True, kw_only=True):
-    name: str = ""
-    state: ProbedContainerState = ProbedContainerState()
-
-
 class PodCondition(Wire, frozen=True, kw_only=True):
     type: str = ""
     status: str = ""
@@ -306,7 +297,7 @@ class ProbedPodStatus(Wire, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     conditions: tuple[PodCondition, ...] | None = None
-    container_statuses: tuple[ProbedContainerStatus, ...] | None = None
+    container_statuses: tuple[ContainerStatus, ...] | None = None
 
 
 class ProbedPod(Wire, frozen=True, kw_only=True):

@@ -159,6 +159,8 @@ class AttachedPrograms(msgspec.Struct, frozen=True, kw_only=True):
     programs: tuple[AttachedProgram, ...]
     by: Literal["bpftool", "tc"]
     """What listed them; tc sees neither TCX nor XDP."""
+    misses_tcx: bool = False
+    """Whether that is a bpftool from before there was TCX, on a kernel that has it."""
 
 
 class KubeChains(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,6 +84,34 @@ def test_programs_as_bpftool_lists_them() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "kernel", "misses"),
+    [
+        ("bpftool v7.1.0\nusing libbpf v1.1\n", "6.6.1", True),
+        ("bpftool v7.2.0\n", "6.12.9-amd64", True),
+        ("bpftool v7.3.0\n", "6.6.1", False),
+        ("bpftool v7.10.0\n", "6.18.1", False),
+        ("bpftool v8.0.0\n", "6.18.1", False),
+        ("bpftool v5.3.0\n", "6.5.13", False),
+        ("/usr/lib/linux-tools/6.8.0-45-generic/bpftool v7.4.0\n", "6.8.0-45-generic", False),
+        ("bpftool v5.3.0\n", "6.8.0", True),
+        ("what\n", "6.8.0", True),
+        ("what\n", "5.10.0", False),
+        ("bpftool v7.1.0\n", "odd", True),
+    ],
+)
+def test_an_old_bpftool_does_not_see_what_newer_kernels_have(version: str, kernel: str, misses: bool) -> None:
+    fact = value(facts(bpftool_version=Part(version), osrelease=Part(kernel + "\n")).kind.bpf_programs)
+    assert isinstance(fact, AttachedPrograms)
+    assert fact.misses_tcx is misses
+
+
+def test_a_survey_that_did_not_ask_for_the_version_is_taken_as_it_is() -> None:
+    fact = value(facts({"bpftool-version": None}, osrelease=Part("6.8.0\n")).kind.bpf_programs)
+    assert isinstance(fact, AttachedPrograms)
+    assert not fact.misses_tcx
+
+
 def test_programs_as_tc_lists_them_where_bpftool_does_not() -> None:
     kind = facts(bpf_net=Part(state="failed bpftool does not know how, or refused"), tc_filters=Part(TC)).kind
     assert value(kind.bpf_programs) == AttachedPrograms(

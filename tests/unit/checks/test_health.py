@@ -304,6 +304,15 @@ def test_the_operator(changes: dict[str, Any], status: Status, words: str) -> No
     assert words in finding.message
 
 
+@pytest.mark.parametrize(
+    ("installation", "is_seen"), [(ABSENT, False), (FORBIDDEN, False), (known(Installation()), True)]
+)
+def test_an_installation_is_spoken_of_where_it_was_seen(installation: Fact[Any], is_seen: bool) -> None:
+    finding = judged_operator(WELL, operator=ABSENT, installation=installation)
+    assert finding.status is Status.WARN
+    assert ("There is an Installation" in finding.message) is is_seen
+
+
 def test_an_operator_that_is_scaled_to_nothing_is_let_run_again() -> None:
     commands = {desired: judged_operator(operator=down(desired)).remediation for desired in (0, 1)}
     assert commands[0] is not None

@@ -62,11 +62,12 @@ def test_simple_checks(check: Check, facts: dict[str, Fact[Any]], version: str, 
     assert judged(check, kind(**facts), version).status is status
 
 
-def attached(*names: str, by: str = "bpftool") -> Fact[Any]:
+def attached(*names: str, by: str = "bpftool", misses_tcx: bool = False) -> Fact[Any]:
     return known(
         AttachedPrograms(
             programs=tuple(AttachedProgram(device="eth0", hook="tc/ingress", name=name) for name in names),
             by=by,  # type: ignore[arg-type]
+            misses_tcx=misses_tcx,
         )
     )
 
@@ -147,6 +148,8 @@ def test_a_kube_proxy_inside_of_k3s_shows_by_its_metrics(ports: tuple[int, ...],
         (attached(""), Status.WARN),
         (attached("cil_from_netdev", by="tc"), Status.WARN),
         (attached(by="tc"), Status.UNKNOWN),
+        (attached(misses_tcx=True), Status.UNKNOWN),
+        (attached("cil_from_netdev", misses_tcx=True), Status.WARN),
         (attached("cali_tc_preambl", by="tc"), Status.UNKNOWN),
         (XDP, Status.UNKNOWN),
         (FORBIDDEN, Status.UNKNOWN),
