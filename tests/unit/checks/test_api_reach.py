@@ -66,6 +66,20 @@ def test_the_way_to_the_api_server(fact: Fact[Any], status: Status, words: str) 
     assert (finding.remediation is not None) == (status is Status.FAIL)
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "words"),
+    [
+        (("unresolved",), "put it into the DNS that the nodes ask"),
+        (("refused",), "Let TCP from every node through to the API server's address; then look again."),
+        (("timed_out", "connected"), "or use 10.0.0.2:6443; then look again."),
+    ],
+)
+def test_what_to_do(outcomes: tuple[Ending, ...], words: str) -> None:
+    fix = judged(api_endpoint_reachable, kind(api_endpoints=tried(*outcomes))).remediation
+    assert fix is not None
+    assert words in fix.text
+
+
 def test_who_was_not_looked_at_is_blind() -> None:
     assert judged(api_endpoint_reachable, kind(api_endpoints=NOT_SURVEYED)).needs_survey
     assert not judged(api_endpoint_reachable, kind(api_endpoints=tried("untold"))).needs_survey
@@ -122,6 +136,10 @@ def test_what_tools_say(text: str, code: str, outcome: str) -> None:
 def test_openssl_may_fail_after_it_has_connected() -> None:
     (trial,) = said("CONNECTED(00000003)\nwrite:errno=104\n", tool="openssl").value
     assert trial.outcome == "connected"
+    (trial,) = said("connect:errno=111\n", tool="openssl").value
+    assert trial.outcome == "refused"
+    (trial,) = said("CONNECTED(00000003)\n", tool="nc").value
+    assert trial.outcome == "untold"
 
 
 def test_a_host_may_be_called_like_an_answer() -> None:
@@ -168,6 +186,9 @@ def test_what_a_cluster_tells_of_addresses(
     assert isinstance(fact, Known)
     (found,) = fact.value
     assert (found.outcome, found.by_cluster_dns, found.is_service) == (outcome, by_dns, is_service)
+    # Of a cluster of which nothing is known nothing is told, nor of one without a cache of its own.
+    for little in (ClusterFacts(), ClusterFacts(node_local_dns=known(()))):
+        assert told_apart(one, little) == one
 
 
 def test_by_exec_a_name_is_resolved_by_another_than_the_nodes_resolver() -> None:
