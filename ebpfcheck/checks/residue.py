@@ -247,7 +247,7 @@ def bpf_residue(given: Given) -> Outcome:
             "could not be told without a bpftool that sees all hooks.",
             reason=attached.reason if isinstance(attached, Unknown) else Reason.TOOL_MISSING,
             observed=", ".join(owners),
-            remediation=Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",)),
+            remediation=Remediation(text="Look as root, with a bpftool on the node's PATH that is as new as its kernel.", commands=("bpftool net",)),
         )
     return passed(
         "clean",
@@ -266,7 +266,7 @@ def bpf_residue(given: Given) -> Outcome:
 def tc_foreign(given: Given) -> Outcome:
     """Whether somebody else has BPF programs on the node's interfaces, where Felix attaches its own."""
     attached = given[PROGRAMS]
-    fix = Remediation(text="Look as root, with bpftool on the node's PATH.", commands=("bpftool net",))
+    fix = Remediation(text="Look as root, with a bpftool on the node's PATH that is as new as its kernel.", commands=("bpftool net",))
     if not isinstance(attached, Known):
         return unseen(
             "programs-unseen",
