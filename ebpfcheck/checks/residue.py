@@ -20,6 +20,9 @@ from ebpfcheck.model.text import excerpt
 
 _LINKS = required(NodeKind.links)
 _IPVS = settled(NodeKind.ipvs_services)
+_LOOK_WITH_BPFTOOL = Remediation(
+    text="Look as root, with a bpftool on the node's PATH that is as new as its kernel.", commands=("bpftool net",)
+)
 
 
 @check(
@@ -247,7 +250,7 @@ def bpf_residue(given: Given) -> Outcome:
             "could not be told without a bpftool that sees all hooks.",
             reason=attached.reason if isinstance(attached, Unknown) else Reason.TOOL_MISSING,
             observed=", ".join(owners),
-            remediation=Remediation(text="Look as root, with a bpftool on the node's PATH that is as new as its kernel.", commands=("bpftool net",)),
+            remediation=_LOOK_WITH_BPFTOOL,
         )
     return passed(
         "clean",
@@ -266,13 +269,12 @@ def bpf_residue(given: Given) -> Outcome:
 def tc_foreign(given: Given) -> Outcome:
     """Whether somebody else has BPF programs on the node's interfaces, where Felix attaches its own."""
     attached = given[PROGRAMS]
-    fix = Remediation(text="Look as root, with a bpftool on the node's PATH that is as new as its kernel.", commands=("bpftool net",))
     if not isinstance(attached, Known):
         return unseen(
             "programs-unseen",
             "Which BPF programs are on the node's interfaces could not be told",
             attached,
-            remediation=fix,
+            remediation=_LOOK_WITH_BPFTOOL,
         )
     needed = "no programs but Calico's on the node's interfaces"
     # bpftool gives XDP programs no names, and Felix has some too.
@@ -301,10 +303,7 @@ def tc_foreign(given: Given) -> Outcome:
             "that way it does not see.",
             reason=Reason.TOOL_MISSING,
             required=needed,
-            remediation=Remediation(
-                text="Look as root, with a bpftool on the node's PATH that is as new as its kernel.",
-                commands=("bpftool net",),
-            ),
+            remediation=_LOOK_WITH_BPFTOOL,
         )
     if attached.value.by == "tc":
         return unknown(
@@ -313,7 +312,7 @@ def tc_foreign(given: Given) -> Outcome:
             "refused.",
             reason=Reason.TOOL_MISSING,
             required=needed,
-            remediation=fix,
+            remediation=_LOOK_WITH_BPFTOOL,
         )
     if nameless_xdp:
         devices = excerpt(", ".join(dict.fromkeys(one.device for one in nameless_xdp)), 120)
