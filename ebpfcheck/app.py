@@ -17,6 +17,7 @@ from ebpfcheck.knowledge.types import Knowledge, Release
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Endpoint, Install, Known
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
+from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import (
     CalicoTarget,
     Coverage,
@@ -102,6 +103,28 @@ class Judge:
             discovered=discovered,
             problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
         )
+
+    def plan(self, snapshot: Snapshot, started_at: datetime, *, endpoint: Endpoint | None, dsr: bool) -> Plan:
+        """Return what is to be done to switch a cluster to eBPF mode; UsageError if the snapshot holds none.
+
+        `endpoint`: the API server's address to give to Calico, instead of what is found; `dsr`: with direct server
+        return in the end.
+        """
+        if snapshot.cluster is None:
+            raise UsageError("a plan is for a cluster, and the snapshot holds none")
+        report = self.report(snapshot, "plan", started_at)
+        _, release, install = self._aim(snapshot)
+        # Imported here since nothing else takes it.
+        from ebpfcheck.plan.build import plan_of
+        from ebpfcheck.plan.case import PLAN_NEEDS, case_of
+        from ebpfcheck.plan.hypothesis import with_dsr
+
+        case = case_of(gather(snapshot, PLAN_NEEDS, release, install), snapshot.cluster, endpoint)
+        finding = None
+        if dsr:
+            check = self._registry.find("cluster.dsr")
+            (finding,) = judge(with_dsr(snapshot), [check], release, install)
+        return plan_of(case, snapshot, report, self._settings.fail_on, dsr=finding)
 
     def usable_endpoints(self, snapshot: Snapshot) -> tuple[Endpoint, ...]:
         """Return the addresses by which Calico might reach the API server, the one to use first."""

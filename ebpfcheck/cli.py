@@ -4,10 +4,10 @@ import enum
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import click
 import typer
@@ -92,6 +92,7 @@ class SchemaChoice(enum.StrEnum):
     report = "report"
     snapshot = "snapshot"
     kernel = "kernel"
+    plan = "plan"
 
 
 def _complete_check(incomplete: str) -> list[str]:
@@ -104,6 +105,12 @@ def _complete_format(incomplete: str) -> list[str]:
     from ebpfcheck.render import RENDERERS
 
     return [name for name in RENDERERS if name.startswith(incomplete)]
+
+
+def _complete_plan_format(incomplete: str) -> list[str]:
+    from ebpfcheck.render import PLAN_RENDERERS
+
+    return [name for name in PLAN_RENDERERS if name.startswith(incomplete)]
 
 
 def _complete_version(incomplete: str) -> list[str]:
@@ -206,6 +213,25 @@ KubeconfigOption = Annotated[
 ]
 ContextOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="The context of the kubeconfig (default: its current one).")
+]
+
+ProbeOption = Annotated[
+    ProbeChoice,
+    typer.Option(
+        help="How to look at the nodes themselves: by exec into calico-node, by a short-lived pod on each, or not at "
+        "all (`ebpfcheck node` does it over SSH)."
+    ),
+]
+ProbeNodesOption = Annotated[
+    ProbeNodesChoice, typer.Option(help="Look at a few nodes of each kind, or at all of them.")
+]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(metavar="REF", help="The image of probe pods (default: the one that calico-node runs)."),
+]
+ProbeNamespaceOption = Annotated[str, typer.Option(metavar="NS", help="Where probe pods are made.")]
+ProbeTimeoutOption = Annotated[
+    float, typer.Option(metavar="SECONDS", help="How long looking at one node may take at most.")
 ]
 
 
@@ -386,25 +412,12 @@ def cluster(
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
     scope: ScopeOption = ScopeChoice.nodes,
-    probe: Annotated[
-        ProbeChoice,
-        typer.Option(
-            help="How to look at the nodes themselves: by exec into calico-node, by a short-lived pod on "
-            "each, or not at all (`ebpfcheck node` does it over SSH)."
-        ),
-    ] = ProbeChoice.none,
-    probe_nodes: Annotated[
-        ProbeNodesChoice, typer.Option(help="Look at a few nodes of each kind, or at all of them.")
-    ] = ProbeNodesChoice.cohorts,
-    image: Annotated[
-        str | None,
-        typer.Option(metavar="REF", help="The image of probe pods (default: the one that calico-node runs)."),
-    ] = None,
-    probe_namespace: Annotated[str, typer.Option(metavar="NS", help="Where probe pods are made.")] = "kube-system",
+    probe: ProbeOption = ProbeChoice.none,
+    probe_nodes: ProbeNodesOption = ProbeNodesChoice.cohorts,
+    image: ImageOption = None,
+    probe_namespace: ProbeNamespaceOption = "kube-system",
     concurrency: ConcurrencyOption = 8,
-    probe_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long looking at one node may take at most.")
-    ] = 120.0,
+    probe_timeout: ProbeTimeoutOption = 120.0,
     deadline: DeadlineOption = None,
     api_endpoint: ApiEndpointOption = None,
     scan_pods: Annotated[
@@ -435,34 +448,23 @@ def cluster(
     Examples: ebpfcheck cluster --context prod --save prod.json
               ebpfcheck cluster --probe exec
     """
-    from ebpfcheck.collect.login import Login
-    from ebpfcheck.progress import Progress
-
     _end_on_sigterm()
     started_at = datetime.now(UTC)
-    _check_timeout("--timeout", timeout)
-    _check_cluster(kubeconfig, context)
-    collecting_ends = time.monotonic() + timeout
+    where = _Where(kubeconfig, context, timeout)
     request = _probe_request(probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint)
+
+    def prepared() -> tuple["Judge", list[tuple[str, str | None]]]:
+        from ebpfcheck.app import Judge
+        from ebpfcheck.render import RENDERERS, renderer
+
+        judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
+        outputs = _outputs(format, RENDERERS, save)
+        for name, _ in outputs:
+            renderer(name)
+        return judge, outputs
+
     with _interruption() as interruption:
-        with Login(kubeconfig, context, timeout) as login, Progress() as progress:
-            # Loaded while the kubeconfig is, which takes about as long.
-            from ebpfcheck.app import Judge
-            from ebpfcheck.collect.cluster import snapshot_of_cluster
-            from ebpfcheck.collect.requests import Listener
-            from ebpfcheck.render import RENDERERS, renderer
-
-            judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
-            outputs = _outputs(format, RENDERERS, save)
-            for name, _ in outputs:
-                renderer(name)
-            listener = Listener(progress=progress.show, notice=progress.note)
-            snapshot = snapshot_of_cluster(login, collecting_ends, listener, scan_pods=scan_pods)
-            interruption.watch()
-            if request is not None:
-                from ebpfcheck.probe import probed
-
-                snapshot = probed(snapshot, login, judge, request, _deadline(deadline), listener, interruption)
+        snapshot, judge, outputs = _collected(where, request, deadline, prepared, interruption, scan_pods=scan_pods)
         if redact:
             from ebpfcheck.collect.redaction import redacted
 
@@ -623,6 +625,143 @@ def evaluate(
         return _report(judge, loaded, "evaluate", started_at, outputs, options, color, None, interruption)
 
 
+@app.command(short_help="Write the steps that switch a cluster to eBPF mode, and the way back.")
+def plan(
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Plan from what `cluster --save` saved, with no cluster; - reads stdin."),
+    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    probe: ProbeOption = ProbeChoice.none,
+    probe_nodes: ProbeNodesOption = ProbeNodesChoice.cohorts,
+    image: ImageOption = None,
+    probe_namespace: ProbeNamespaceOption = "kube-system",
+    concurrency: ConcurrencyOption = 8,
+    probe_timeout: ProbeTimeoutOption = 120.0,
+    deadline: DeadlineOption = None,
+    api_endpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="The API server's address to give to Calico (default: the best that is found)."
+        ),
+    ] = None,
+    dsr: Annotated[bool, typer.Option("--dsr", help="With direct server return as the last step.")] = False,
+    calico_version: ClusterCalicoVersionOption = None,
+    install: ClusterInstallOption = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT[=FILE]",
+            help="text (the default), markdown or json, to stdout or a file; may be given more than once.",
+            autocompletion=_complete_plan_format,
+        ),
+    ] = None,
+    write: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Make this directory with the plan, numbered manifests, enable.sh and rollback.sh."
+        ),
+    ] = None,
+    fail_on: FailOnOption = FailOn.fail,
+    save: SaveOption = None,
+    timeout: TimeoutOption = 120.0,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Write the ordered steps that switch this cluster to eBPF mode, and the way back. It changes nothing itself.
+
+    The scripts of --write take nothing but kubectl, stop at the first check that fails, ask before what disrupts, and
+    go on where they stopped. Exit code: 0 the plan may be followed, 1 something has to be mended first, 3 something
+    that could speak against it is not known.
+
+    Examples: ebpfcheck plan --probe exec --write change-4711
+              ebpfcheck plan --snapshot prod.json -f markdown=change.md
+    """
+    from ebpfcheck.render import PLAN_RENDERERS, plan_renderer
+
+    _end_on_sigterm()
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    endpoints = _endpoints(api_endpoint)
+    probed_endpoint = api_endpoint if probe is not ProbeChoice.none else None
+    request = _probe_request(probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, probed_endpoint)
+    if write is not None:
+        from ebpfcheck.documents import check_directory
+
+        check_directory("--write", write)
+
+    def prepared() -> tuple["Judge", list[tuple[str, str | None]]]:
+        from ebpfcheck.app import Judge
+
+        judge = Judge(_settings(calico_version, install, None, None, fail_on))
+        return judge, _outputs(format, PLAN_RENDERERS, save, default="text")
+
+    if snapshot is not None:
+        from ebpfcheck.collect.snapshots import load_snapshot
+
+        if request is not None or save is not None or (kubeconfig, context) != (None, None):
+            raise _usage_error("--snapshot is instead of a cluster: no --kubeconfig, --context, --probe or --save")
+        judge, outputs = prepared()
+        seen = load_snapshot(snapshot)
+    else:
+        with _interruption() as interruption:
+            where = _Where(kubeconfig, context, timeout)
+            seen, judge, outputs = _collected(where, request, deadline, prepared, interruption)
+        if interruption.has_come():
+            return _INTERRUPTED
+    made = judge.plan(seen, started_at, endpoint=endpoints[0] if endpoints else None, dsr=dsr)
+    if write is not None:
+        from ebpfcheck.documents import write_directory
+        from ebpfcheck.render.plan_files import files_of
+
+        if not made.steps:
+            raise _usage_error(f"--write: there are no steps to write: {made.method[0].lower()}{made.method[1:]}")
+        write_directory("--write", write, files_of(made))
+    options = _options(color, verbose, quiet)
+    _deliver([(plan_renderer(name)(made, _for(file, options, color)), file) for name, file in outputs])
+    if save is not None:
+        from ebpfcheck.collect.snapshots import save_snapshot
+
+        save_snapshot(seen, save)
+    return made.exit_code
+
+
+@app.command(short_help="Write the way back from a plan.")
+def rollback(
+    plan_file: Annotated[
+        str, typer.Argument(metavar="PLAN", help="The plan.json of `plan --write`, its directory, or - for stdin.")
+    ],
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT[=FILE]",
+            help="text (the default), markdown, json or sh, to stdout or a file; may be given more than once.",
+        ),
+    ] = None,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Write the way back from eBPF mode, to exactly what was there when the plan was made. It changes nothing itself.
+
+    Example: ebpfcheck rollback change-4711 -f sh=rollback.sh
+    """
+    from ebpfcheck.collect.snapshots import load_plan
+    from ebpfcheck.plan.rollback import rollback_of
+    from ebpfcheck.render import ROLLBACK_RENDERERS, plan_renderer
+
+    outputs = _outputs(format, ROLLBACK_RENDERERS, default="text")
+    back = rollback_of(load_plan(plan_file))
+    options = _options(color, verbose, quiet)
+    _deliver([(plan_renderer(name)(back, _for(file, options, color)), file) for name, file in outputs])
+    return 0
+
+
 @app.command(short_help="List the checks, or explain one.")
 def checks(
     check_id: Annotated[
@@ -638,7 +777,7 @@ def checks(
 
 @app.command(short_help="Print the JSON Schema of a published document.")
 def schema(
-    document: Annotated[SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot or kernel.")],
+    document: Annotated[SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel or plan.")],
 ) -> None:
     """Print the JSON Schema of a published document."""
     import json
@@ -666,6 +805,46 @@ def _settings(
         fail_on=fail_on.value,
         scope=scope.value,
     )
+
+
+class _Where(NamedTuple):
+    """A cluster as the command line names it, and how long collecting may take."""
+
+    kubeconfig: str | None
+    context: str | None
+    timeout: float
+
+
+def _collected(
+    where: _Where,
+    request: "ProbeRequest | None",
+    deadline: float | None,
+    prepared: "Callable[[], tuple[Judge, list[tuple[str, str | None]]]]",
+    interruption: "Interruption",
+    *,
+    scan_pods: bool = False,
+) -> "tuple[Snapshot, Judge, list[tuple[str, str | None]]]":
+    """Look at a cluster, and at its nodes if that is asked for."""
+    from ebpfcheck.collect.login import Login
+    from ebpfcheck.progress import Progress
+
+    _check_timeout("--timeout", where.timeout)
+    _check_cluster(where.kubeconfig, where.context)
+    collecting_ends = time.monotonic() + where.timeout
+    with Login(where.kubeconfig, where.context, where.timeout) as login, Progress() as progress:
+        # Loaded while the kubeconfig is, which takes about as long.
+        from ebpfcheck.collect.cluster import snapshot_of_cluster
+        from ebpfcheck.collect.requests import Listener
+
+        judge, outputs = prepared()
+        listener = Listener(progress=progress.show, notice=progress.note)
+        snapshot = snapshot_of_cluster(login, collecting_ends, listener, scan_pods=scan_pods)
+        interruption.watch()
+        if request is not None:
+            from ebpfcheck.probe import probed
+
+            snapshot = probed(snapshot, login, judge, request, _deadline(deadline), listener, interruption)
+    return snapshot, judge, outputs
 
 
 def _end_on_sigterm() -> None:
@@ -796,7 +975,7 @@ def _interruption() -> "Interruption":
 
 
 def _outputs(
-    formats: list[str] | None, known: Collection[str], save: str | None = None
+    formats: list[str] | None, known: Collection[str], save: str | None = None, *, default: str = "table"
 ) -> list[tuple[str, str | None]]:
     """Return (format, file) pairs, None for stdout, which takes one document only.
 
@@ -805,7 +984,7 @@ def _outputs(
     from ebpfcheck.errors import UsageError
 
     outputs: list[tuple[str, str | None]] = []
-    for text in formats or ["table"]:
+    for text in formats or [default]:
         name, sign, file = text.partition("=")
         if name not in known:
             raise UsageError(f"there is no format {name!r}; choose from {', '.join(known)}")

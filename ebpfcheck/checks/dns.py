@@ -31,6 +31,7 @@ from ebpfcheck.model.text import excerpt
 _CACHES = optional(ClusterFacts.node_local_dns)
 _SERVICES = optional(ClusterFacts.dns_services)
 _FELIX = over_nodes(NodeKind.felix)
+DNS_NEEDS = (_CACHES, _SERVICES, _FELIX)
 
 
 class _Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,7 @@ class _Address(msgspec.Struct, frozen=True, kw_only=True):
     category="cluster",
     scope="cluster",
     severity=Severity.BLOCKER,
-    needs=(_CACHES, _SERVICES, _FELIX),
+    needs=DNS_NEEDS,
 )
 def nodelocal(given: Given) -> Outcome:
     """Whether queries for the DNS Service get to the node's cache, and those that Felix leaves alone to anybody."""
@@ -116,6 +117,15 @@ def nodelocal(given: Given) -> Outcome:
     if not found:
         return not_applicable("no-cache", "There is no NodeLocal DNSCache, and Felix resolves the Services of DNS.")
     return _fine(given, addresses, found)
+
+
+def missed_caches(given: Given) -> tuple[tuple[DnsService, str], ...]:
+    """Return the Services and their addresses that a cache takes and Felix does not leave alone; asks for DNS_NEEDS."""
+    caches, services = given[_CACHES], given[_SERVICES]
+    if not isinstance(caches, Known) or not isinstance(services, Known):
+        return ()
+    addresses = _addresses(given, felix_of(given), caches.value, services.value)
+    return tuple((one.service, one.ip) for one in addresses if one.is_taken and one.kept_out in ("none", "some"))
 
 
 def _fine(given: Given, addresses: Iterable[_Address], caches: Iterable[NodeLocalDns]) -> Outcome:

@@ -42,6 +42,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     remedy: str
     commands: tuple[str, ...] = ()
+    undo: str = ""
+    """How the remedy is taken back."""
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,10 +225,10 @@ def _owners(
 ) -> tuple[Owner, ...]:
     found: list[Owner] = []
     if platform is not None and platform.owner:
-        found.append(Owner(name=platform.owner, remedy=platform.remedy, commands=platform.commands))
+        found.append(Owner(name=platform.owner, remedy=platform.remedy, commands=platform.commands, undo=platform.undo))
     telling = [mark for mark in marked if not mark.generic]
     found.extend(
-        Owner(name=mark.name, remedy=mark.remedy, commands=mark.commands)
+        Owner(name=mark.name, remedy=mark.remedy, commands=mark.commands, undo=mark.undo)
         for mark in telling or (() if found else marked)
     )
     if not found and seen is not None and seen.runs_as == "static pods":

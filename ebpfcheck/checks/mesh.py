@@ -18,6 +18,7 @@ _NAMESPACES = optional(ClusterFacts.meshed_namespaces)
 _ADD_ONS = optional(ClusterFacts.add_ons)
 _GROUPS = optional(ClusterFacts.api_groups)
 _FELIX = over_nodes(NodeKind.felix)
+MESH_NEEDS = (_NAMESPACES, _ADD_ONS, _GROUPS, _FELIX)
 
 _NEEDED = "connect-time load balancing off, and Felix balancing the nodes' own connections itself"
 
@@ -39,7 +40,7 @@ class _Meshes(msgspec.Struct, frozen=True, kw_only=True):
     category="cluster",
     scope="cluster",
     severity=Severity.DEGRADE,
-    needs=(_NAMESPACES, _ADD_ONS, _GROUPS, _FELIX),
+    needs=MESH_NEEDS,
 )
 def mesh_ctlb(given: Given) -> Outcome:
     """Whether meshes see Services, and whether the nodes' own processes reach them without the load balancing."""
@@ -163,21 +164,37 @@ def _turn_off(given: Given, felix: Felix) -> Remediation:
             f"{rule.mode_off}: bpfConnectTimeLoadBalancingEnabled false in {calico} takes Services away from the "
             "nodes' own processes and pods on the host's network."
         )
-    spec: dict[str, str | None] = {
-        "bpfConnectTimeLoadBalancing": rule.mode_off,
-        "bpfHostNetworkedNATWithoutCTLB": "Enabled",
-    }
     text = (
         f"Set bpfConnectTimeLoadBalancing to {rule.mode_off} and leave bpfHostNetworkedNATWithoutCTLB Enabled, by "
         "which the nodes' own processes reach Services."
     )
-    if felix.nodes(lambda one: one.bpf_connect_time_load_balancing_enabled is not None):
-        spec["bpfConnectTimeLoadBalancingEnabled"] = None
+    if _has_old_switch(felix):
         text += (
             " Take bpfConnectTimeLoadBalancingEnabled out: Felix takes no heed of it, but calicoctl and Calico's API "
             "server set the other two by it."
         )
-    return Remediation(text=text, commands=(_patch(spec),))
+    return Remediation(text=text, commands=(_patch(_balancing_off(given, felix)),))
+
+
+def settings_for_meshes(given: Given) -> dict[str, str | None]:
+    """Return what FelixConfiguration has to set for meshes that namespaces join, if anything; asks for MESH_NEEDS."""
+    felix, rule = felix_of(given), given.release.add_ons.connect_time
+    is_on = felix.unseen is None and felix.nodes(lambda one: _state(given, one) == "on")
+    if not is_on or not _meshes(given).joined or not given.release.version.within(rule.mode_releases):
+        return {}
+    return _balancing_off(given, felix)
+
+
+def _balancing_off(given: Given, felix: Felix) -> dict[str, str | None]:
+    spec: dict[str, str | None] = {
+        "bpfConnectTimeLoadBalancing": given.release.add_ons.connect_time.mode_off,
+        "bpfHostNetworkedNATWithoutCTLB": "Enabled",
+    }
+    return {**spec, "bpfConnectTimeLoadBalancingEnabled": None} if _has_old_switch(felix) else spec
+
+
+def _has_old_switch(felix: Felix) -> bool:
+    return felix.nodes(lambda one: one.bpf_connect_time_load_balancing_enabled is not None) > 0
 
 
 def _patch(spec: dict[str, str | None]) -> str:

@@ -1,24 +1,39 @@
-"""Snapshot files."""
+"""Files of snapshots and plans."""
 
 import sys
 from pathlib import Path
 
 from ebpfcheck.errors import UsageError
-from ebpfcheck.model.codec import SnapshotError, decode_snapshot, encode_snapshot
+from ebpfcheck.model.codec import PlanError, SnapshotError, decode_plan, decode_snapshot, encode_snapshot
+from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.snapshot import Snapshot
 
 
 def load_snapshot(path: str) -> Snapshot:
     """Read a snapshot from a file, or from stdin for `-`; UsageError with the reason if that cannot be done."""
     try:
-        data = _read_stdin() if path == "-" else Path(path).read_bytes()
+        return decode_snapshot(_read(path))
+    except SnapshotError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def load_plan(path: str) -> Plan:
+    """Read a plan from a file, the directory that holds it, or stdin for `-`; UsageError if that cannot be done."""
+    try:
+        return decode_plan(_read(path, in_directory="plan.json"))
+    except PlanError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _read(path: str, *, in_directory: str = "") -> bytes:
+    try:
+        if path == "-":
+            return _read_stdin()
+        place = Path(path)
+        return (place / in_directory if in_directory and place.is_dir() else place).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"{path}: cannot be read: {reason}") from error
-    try:
-        return decode_snapshot(data)
-    except SnapshotError as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 def _read_stdin() -> bytes:

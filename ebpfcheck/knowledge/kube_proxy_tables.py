@@ -57,6 +57,7 @@ class ProxyOwner(Table, frozen=True, kw_only=True):
     generic: bool = False
     remedy: str
     commands: tuple[str, ...] = ()
+    undo: str = ""
     source: str
 
 
@@ -70,6 +71,7 @@ class ProxyPlatform(Table, frozen=True, kw_only=True):
     can_go: bool = True
     remedy: str = ""
     commands: tuple[str, ...] = ()
+    undo: str = ""
     later: str = ""
     source: str
 

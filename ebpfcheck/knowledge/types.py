@@ -24,6 +24,7 @@ from ebpfcheck.knowledge.known_bug_tables import KnownBugTables
 from ebpfcheck.knowledge.kube_proxy_tables import KubeProxyTables
 from ebpfcheck.knowledge.network_tables import NetworkTables
 from ebpfcheck.knowledge.node_tables import Arch, Architectures, Bpffs, Cgroup2, Installed, Mounter, NodeTables, Systemd
+from ebpfcheck.knowledge.plan_tables import PlanTables
 from ebpfcheck.knowledge.platform_tables import PlatformTables
 from ebpfcheck.knowledge.service_tables import ServiceTables
 from ebpfcheck.knowledge.table import Ranged, Table
@@ -105,6 +106,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     add_ons: AddOnTables
     health: HealthTables
     known_bugs: KnownBugTables
+    plan: PlanTables
     reads_endpoint_config_map: bool
     operator_needs_restart: bool
     """Whether the operator has to be restarted to see a new ConfigMap with the API server's address."""
@@ -133,6 +135,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     add_ons: AddOnTables
     health: HealthTables
     known_bugs: KnownBugTables
+    plan: PlanTables
 
     def covers(self, version: CalicoVersion) -> bool:
         """Whether the tables say anything of a release."""
@@ -214,6 +217,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             add_ons=self.add_ons,
             health=self.health,
             known_bugs=self.known_bugs,
+            plan=self.plan,
             reads_endpoint_config_map=version.within(self.platforms.api_endpoint.supported) is True,
             operator_needs_restart=version.within(self.platforms.api_endpoint.operator_restart) is True,
             operator_splits_pods=version.within(self.platforms.api_endpoint.operator_splits_pods) is True,

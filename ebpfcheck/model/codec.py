@@ -1,4 +1,4 @@
-"""Snapshots and reports as JSON, and the JSON Schemas of both."""
+"""Snapshots, reports and plans as JSON, and their JSON Schemas."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import msgspec
 
 from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
+from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
 from ebpfcheck.model.report import REPORT_SCHEMA, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
 
@@ -14,13 +15,17 @@ class SnapshotError(ValueError):
     """A document is not a snapshot that can be read; the text says why, in a few words."""
 
 
+class PlanError(ValueError):
+    """A document is not a plan that can be read; the text says why, in a few words."""
+
+
 class _Header(msgspec.Struct):
     schema: str = ""
     edition: int = 0
     tool_version: str = ""
 
 
-def encode_json(document: Report | Snapshot | KernelReport) -> str:
+def encode_json(document: Report | Snapshot | KernelReport | Plan) -> str:
     """Return a document as indented JSON that ends in a newline."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
@@ -70,12 +75,24 @@ def _of_first_edition(snapshot: Snapshot) -> Snapshot:
     )
 
 
+def decode_plan(data: bytes) -> Plan:
+    """Read a plan; PlanError if it is not one, or is of another version."""
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+        if header.schema == PLAN_SCHEMA:
+            return msgspec.json.decode(data, type=Plan)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PlanError(f"it does not have the shape of {PLAN_SCHEMA}: {error}") from error
+    raise PlanError(f"it is not {PLAN_SCHEMA}" + (f", but {header.schema}" if header.schema else ""))
+
+
 def schema_of(document: str) -> dict[str, Any]:
-    """Return the JSON Schema of "report", "snapshot" or "kernel"."""
+    """Return the JSON Schema of "report", "snapshot", "kernel" or "plan"."""
     name, shape = {
         "report": (REPORT_SCHEMA, Report),
         "snapshot": (SNAPSHOT_SCHEMA, Snapshot),
         "kernel": (KERNEL_SCHEMA, KernelReport),
+        "plan": (PLAN_SCHEMA, Plan),
     }[document]
     schema = msgspec.json.schema(shape)
     schema["$defs"][shape.__name__]["properties"]["schema"] = {"const": name}

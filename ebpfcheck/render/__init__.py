@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from ebpfcheck.model.kernels import KernelReport
+from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import Report
 
 
@@ -31,6 +32,16 @@ KERNEL_RENDERERS = {
 }
 """Format name -> function that renders a KernelReport."""
 
+PLAN_RENDERERS = {
+    "text": "ebpfcheck.render.plan:render",
+    "markdown": "ebpfcheck.render.plan_markdown:render",
+    "json": "ebpfcheck.render.json:render",
+}
+"""Format name -> function that renders a Plan."""
+
+ROLLBACK_RENDERERS = {**PLAN_RENDERERS, "sh": "ebpfcheck.render.plan_script:render"}
+"""Format name -> function that renders the way back."""
+
 
 def renderer(name: str) -> Callable[[Report, RenderOptions], str]:
     """Return the renderer of that name."""
@@ -40,6 +51,11 @@ def renderer(name: str) -> Callable[[Report, RenderOptions], str]:
 def kernel_renderer(name: str) -> Callable[[KernelReport, RenderOptions], str]:
     """Return the renderer of that name for kernel strings."""
     return cast(Callable[[KernelReport, RenderOptions], str], _find(KERNEL_RENDERERS[name]))
+
+
+def plan_renderer(name: str) -> Callable[[Plan, RenderOptions], str]:
+    """Return the renderer of that name for plans."""
+    return cast(Callable[[Plan, RenderOptions], str], _find(ROLLBACK_RENDERERS[name]))
 
 
 def _find(place: str) -> Any:

@@ -1,0 +1,296 @@
+"""Plans as data: what they change, how it is taken back, what they wait for."""
+
+import copy
+import json
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import msgspec
+import pytest
+import yaml
+
+from ebpfcheck.model.codec import PlanError, decode_plan, encode_json, schema_of
+from ebpfcheck.model.facts import Endpoint, Reason, Unknown
+from ebpfcheck.model.plan import Create, Delete, FieldIs, FreshNode, Manual, Patch, Plan, Reached, Restart, Step
+from ebpfcheck.model.report import Verdict
+from ebpfcheck.plan.actions import manifest_of
+from ebpfcheck.plan.reach import reach_manifest
+from ebpfcheck.plan.rollback import rollback_of
+from ebpfcheck.render.plan_files import files_of
+from tests.plans import applied, objects_of, plan_for, plan_of, snapshot_of
+from tests.stories import CLUSTERS
+
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"dsr": True},
+    {"endpoint": Endpoint(host="lb.example.net", port=443)},
+    {"version": "v3.31.7"},
+)
+
+
+def changing(plan: Plan) -> list[Patch | Create | Delete]:
+    actions = (action for step in plan.steps for action in step.actions)
+    return [action for action in actions if isinstance(action, Patch | Create | Delete)]
+
+
+def step_of(plan: Plan, step_id: str) -> Step:
+    return next(step for step in plan.steps if step.id == step_id)
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda options: ",".join(options) or "plain")
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_the_way_back_leads_to_the_start(name: str, options: dict[str, Any]) -> None:
+    """The recorded objects themselves, changed by the plan and then by its way back."""
+    plan = plan_for(name, **options)
+    start = objects_of(name)
+    objects = copy.deepcopy(start)
+    for action in changing(plan):
+        applied(objects, action)
+    if changing(plan):
+        assert objects != start
+    for action in changing(rollback_of(plan)):
+        applied(objects, action)
+    assert objects == start
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda options: ",".join(options) or "plain")
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_kube_proxy_goes_only_after_the_proof(name: str, options: dict[str, Any]) -> None:
+    plan = plan_for(name, **options)
+    ids = [step.id for step in plan.steps]
+    if "kube-proxy-off" not in ids:
+        return
+    off = ids.index("kube-proxy-off")
+    if plan.api_endpoint is None and not any(isinstance(one, Reached) for one in step_conditions(plan)):
+        assert not plan.is_safe
+        return
+    proof = plan.steps[ids.index("proof")]
+    assert ids.index("proof") < off
+    assert any(isinstance(one, Reached) for one in proof.after)
+    assert any(isinstance(one, FreshNode) for one in proof.after)
+
+
+def step_conditions(plan: Plan) -> list[object]:
+    return [condition for step in plan.steps for condition in (*step.before, *step.after)]
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_each_step_says_all(name: str) -> None:
+    plan = plan_for(name, dsr=True)
+    ids = [step.id for step in plan.steps]
+    assert len(set(ids)) == len(ids)
+    for step in (*plan.steps, *plan.rollback):
+        assert step.title
+        assert step.why
+        assert step.see
+        assert step.stop
+        changes = any(isinstance(one, Patch | Create) for one in step.actions)
+        assert not changes or step.commands
+        if step in plan.steps and changes:
+            assert step.undo
+    if plan.steps and not plan.is_safe:
+        enabling = [step for step in plan.steps if step.id in ("kube-proxy-off", "enable", "api-endpoint")]
+        assert not any(step.is_safe for step in enabling)
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_documents(name: str) -> None:
+    plan = plan_for(name)
+    document = encode_json(plan)
+    jsonschema.validate(json.loads(document), schema_of("plan"))
+    assert decode_plan(document.encode()) == plan
+    for file in files_of(plan):
+        if file.name.endswith(".yaml"):
+            for one in yaml.safe_load_all(file.text):
+                assert one["apiVersion"]
+                assert one["kind"]
+                assert one["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_objects_are_valid(name: str) -> None:
+    """What is made, and the objects of Kubernetes' own kinds as they are once the plan has changed them."""
+    plan, objects = plan_for(name, endpoint=Endpoint(host="fd00::7", port=443)), objects_of(name)
+    for action in changing(plan):
+        applied(objects, action)
+        if action.target.resource in ("daemonsets.apps", "services", "configmaps"):
+            changed = objects[(action.target.resource, action.target.namespace, action.target.name)]
+            kubernetes_validate.validate(json.loads(json.dumps(changed, default=str)), "1.31", strict=True)
+        if isinstance(action, Create) and action.kind == "ConfigMap":
+            kubernetes_validate.validate(manifest_of(action), "1.31", strict=True)
+    for condition in step_conditions(plan):
+        if isinstance(condition, Reached):
+            kubernetes_validate.validate(reach_manifest(condition), "1.31", strict=True)
+
+
+def test_green_and_surveyed() -> None:
+    plan = plan_for("green-surveyed")
+    assert plan.verdict is Verdict.READY
+    assert plan.exit_code == 0
+    assert [step.id for step in plan.steps] == ["proof", "kube-proxy-off", "enable", "verify"]
+    assert all(step.is_safe for step in plan.steps)
+    assert [step.id for step in plan.rollback] == ["enable", "kube-proxy-off", "verify"]
+    # The operator keeps kube-proxy away for as long as it is asked to, so this goes last.
+    enabling = step_of(plan, "enable")
+    assert [one.path[-1] for one in enabling.after if isinstance(one, FieldIs)] == [
+        "bpfEnabled",
+        "operator.tigera.io/disable-kube-proxy",
+    ]
+
+
+def test_nodes_that_nobody_looked_at() -> None:
+    plan = plan_for("green")
+    assert plan.verdict is Verdict.INCONCLUSIVE
+    assert plan.exit_code == 3
+    assert "--probe exec" in plan.undecided[-1].message
+
+
+def test_operator_bootstraps_where_it_may() -> None:
+    plan = plan_for("kubeadm-single", version="v3.31.7")
+    (enabling,) = step_of(plan, "enable").actions
+    assert isinstance(enabling, Patch)
+    assert {field.path[-1]: field.after for field in enabling.fields} == {
+        "linuxDataplane": "BPF",
+        "bpfNetworkBootstrap": "Enabled",
+    }
+    assert not any(step.id == "api-endpoint" for step in plan.steps)
+    # A release that loses the API servers' addresses is not trusted with it, nor one with an address asked for.
+    for options in ({}, {"version": "v3.31.7", "endpoint": Endpoint(host="lb.example.net", port=443)}):
+        address = step_of(plan_for("kubeadm-single", **options), "api-endpoint")
+        assert isinstance(address.actions[0], Create)
+
+
+def test_old_operators() -> None:
+    restarted = step_of(plan_for("kubeadm-single", version="v3.22"), "pick-up").actions
+    assert any(isinstance(one, Restart) and one.target.name == "tigera-operator" for one in restarted)
+    by_felix = step_of(plan_for("kubeadm-single", version="v3.16"), "enable").actions[0]
+    assert isinstance(by_felix, Patch)
+    assert by_felix.target.resource.startswith("felixconfigurations")
+    # Operators up to v1.30 refuse host ports with eBPF mode.
+    (by_operator,) = step_of(plan_for("kubeadm-single", version="v3.22"), "enable").actions
+    assert isinstance(by_operator, Patch)
+    host_ports = next(field for field in by_operator.fields if field.path[-1] == "hostPorts")
+    assert (host_ports.before, host_ports.after) == ("Enabled", "Disabled")
+
+
+def test_manifest_install_restarts_its_pods() -> None:
+    actions = step_of(plan_for("manifest-ipip"), "pick-up").actions
+    restarted = [one.target.name for one in actions if isinstance(one, Restart)]
+    assert restarted == ["calico-node", "calico-kube-controllers"]
+
+
+def test_kube_proxy_that_stays() -> None:
+    plan = plan_for("aks", version="v3.32.1")
+    assert not any(step.id == "kube-proxy-off" for step in plan.steps)
+    (patch,) = step_of(plan, "kube-proxy-stays").actions
+    assert isinstance(patch, Patch)
+    assert {field.path[-1]: field.after for field in patch.fields} == {
+        "bpfKubeProxyIptablesCleanupEnabled": False,
+        "bpfKubeProxyHealthzPort": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("kops", "kops update cluster"),
+        ("rke2", "disable-kube-proxy: true"),
+        ("k3s", "disable-kube-proxy: true"),
+        ("mke", "kube_proxy_mode"),
+        ("talos-kubeprism", "cluster.proxy.disabled: true"),
+        ("eks-al2023-6.12.46", "aws eks delete-addon"),
+    ],
+)
+def test_platforms_have_their_own_way(name: str, words: str) -> None:
+    plan = plan_for(name)
+    off = step_of(plan, "kube-proxy-off")
+    assert any(isinstance(one, Manual) and words in one.text for one in off.actions)
+    back = next(step for step in plan.rollback if step.id == "kube-proxy-off")
+    assert any(isinstance(one, Manual) for one in back.actions)
+
+
+def test_ipvs_comes_first_and_blocks_the_rest() -> None:
+    plan = plan_for("kubespray-ipvs", endpoint=Endpoint(host="10.0.0.9", port=6443))
+    assert plan.steps[0].id == "kube-proxy-mode"
+    assert plan.steps[0].is_safe
+    assert plan.verdict is Verdict.NOT_READY
+    assert "cluster.kube-proxy.mode" in [one.id for one in plan.blockers]
+    # What the plan mends by itself is no blocker.
+    assert "cluster.api-endpoint.present" not in [one.id for one in plan.blockers]
+
+
+def test_no_address_no_way() -> None:
+    plan = plan_for("kubespray-ipvs")
+    assert any("--api-endpoint HOST:PORT" in one.message for one in plan.blockers)
+    assert isinstance(step_of(plan, "api-endpoint").actions[0], Manual)
+
+
+def test_an_address_that_will_not_do() -> None:
+    plan = plan_for("green-surveyed", endpoint=Endpoint(host="localhost", port=6443))
+    assert plan.verdict is Verdict.NOT_READY
+    assert any("localhost will not do" in one.message for one in plan.blockers)
+
+
+def test_on_already() -> None:
+    plan = plan_for("ebpf-healthy")
+    assert plan.steps == ()
+    assert plan.rollback == ()
+    assert "configured already" in plan.method
+    assert [step.id for step in plan_for("ebpf-healthy", dsr=True).steps] == ["dsr"]
+
+
+def test_direct_server_return_is_judged_beforehand() -> None:
+    plan = plan_for("eks-al2023-6.12.46", dsr=True)
+    assert plan.steps[-1].id == "dsr"
+    asked = plan.steps[-1].actions[0]
+    assert isinstance(asked, Patch)
+    assert asked.fields[0].after == "DSR"
+    assert any(one.id == "cluster.dsr" for one in (*plan.cautions, *plan.blockers))
+
+
+def test_no_calico() -> None:
+    plan = plan_for("green-surveyed", install="none")
+    assert plan.steps == ()
+    assert plan.verdict is Verdict.NOT_READY
+
+
+def test_how_calico_is_installed_is_not_known() -> None:
+    plan = plan_for("green-surveyed", install="unknown")
+    assert plan.steps == ()
+    assert any("--install" in one.message for one in plan.blockers)
+
+
+@pytest.mark.parametrize("fact", ["felix_default", "installation", "kube_proxy", "calico_node", "endpoint_overrides"])
+def test_what_could_not_be_read_has_no_way_back(fact: str) -> None:
+    snapshot = snapshot_of("green-surveyed")
+    assert snapshot.cluster is not None
+    hidden = msgspec.structs.replace(
+        snapshot.cluster, **{fact: Unknown(reason=Reason.FORBIDDEN, detail="it may not be read")}
+    )
+    plan = plan_of(msgspec.structs.replace(snapshot, cluster=hidden), install="operator")
+    assert plan.verdict is Verdict.INCONCLUSIVE
+    assert any("the way back is not known" in one.message for one in plan.undecided)
+    assert not step_of(plan, "enable").is_safe
+
+
+def test_the_way_back_of_the_way_back() -> None:
+    back = rollback_of(plan_for("green-surveyed"))
+    assert rollback_of(back) == back
+    assert back.direction == "rollback"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "shape"),
+        (b"[]", "shape"),
+        (b"{}", "it is not ebpfcheck.plan/v1"),
+        (b'{"schema":"ebpfcheck.report/v1"}', "but ebpfcheck.report/v1"),
+        (b'{"schema":"ebpfcheck.plan/v1","steps":3}', "shape"),
+        (b"\xff\xfe", "shape"),
+    ],
+)
+def test_not_a_plan(data: bytes, words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        decode_plan(data)
