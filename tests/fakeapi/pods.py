@@ -145,7 +145,7 @@ class Pods:
         job = new_job(document, namespace, manager)
         name = job["metadata"]["name"]
         with self._lock:
-            self._need_namespace(namespace)
+            self.need_namespace(namespace)
             self._refuse("jobs", namespace, name)
             if self.catalog.get(self.jobs, namespace, name) is not None:
                 message = f'{self.jobs.qualified} "{name}" already exists'
@@ -160,7 +160,8 @@ class Pods:
                 self._begin_job(job)
         return job, warnings
 
-    def _need_namespace(self, name: str) -> None:
+    def need_namespace(self, name: str) -> None:
+        """A StatusError if there is no such namespace, in a story that has namespaces."""
         namespaces = self.catalog.resources["v1", "namespaces"]
         if name not in BEGINNING and self.catalog.all(namespaces):
             self.catalog.find(namespaces, "", name)

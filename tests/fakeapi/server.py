@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Self
 import msgspec
 import trustme
 
+from tests.fakeapi import openapi
 from tests.fakeapi.access import AUTHENTICATED, EVERYTHING, PUBLIC, Access, RequestInfo, Rule
 from tests.fakeapi.answer import Answer, CutError, Reply, Stream, Upgrade
 from tests.fakeapi.catalog import Body, Catalog, ListQuery, continue_token, start_of
@@ -24,6 +25,7 @@ from tests.fakeapi.status import StatusError
 from tests.fakeapi.story import Object, Story
 from tests.fakeapi.watch import Watch, Watcher
 from tests.fakeapi.workloads import Workloads
+from tests.fakeapi.writes import Writes
 
 TOKEN = "fake-token"
 USER = "system:serviceaccount:default:ebpfcheck"
@@ -120,6 +122,7 @@ class FakeApi:
         context.num_tickets = 0
         self.pods = Pods(self.catalog)
         self._workloads = Workloads(self.pods, int(story.version.get("minor", "0").rstrip("+") or 0))
+        self._writes = Writes(self.pods)
         self._server = LoopbackServer(type("Handler", (_Handler,), {"api": self}), context)
         self.closing = self._server.closing
         self.url = f"https://127.0.0.1:{self._server.port}"
@@ -192,6 +195,10 @@ class FakeApi:
                     document = self.catalog.resource_list(version)
                 case ["apis", group, version]:
                     document = self.catalog.resource_list(f"{group}/{version}")
+                case ["openapi", "v3"]:
+                    document = openapi.index(self.catalog.resources.values())
+                case ["openapi", "v3", "api" | "apis", *version]:
+                    document = openapi.document(self.catalog.resources.values(), "/".join(version))
         return _not_registered() if document is None else Answer.json(document)
 
     def _resource(self, info: RequestInfo, access: Access, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -220,9 +227,7 @@ class FakeApi:
             return Stream(Watcher(self.catalog, watch, self.pods.watch_faults).lines())
         manager = headers.get("user-agent", "unknown").partition("/")[0]
         written = self._workloads.write(info, resource, body, manager)
-        if written is None:
-            raise StatusError(405, details={})
-        return written
+        return self._writes.write(info, resource, headers, body) if written is None else written
 
     def _review(self, resource: str, access: Access, body: bytes) -> Answer:
         try:
