@@ -206,7 +206,7 @@ class Pods:
             pod = self._show(pod, podlife.unschedulable(len(self.catalog.all(nodes))))
             self._tell(pod, "FailedScheduling", pod["status"]["conditions"][0]["message"], "Warning")
         elif node is not None:
-            kept.address = _address(node)
+            kept.address = address_of(node)
             if by_scheduler:
                 spec = {**pod["spec"], "nodeName": node["metadata"]["name"]}
                 pod = self.catalog.put(self.pods, {**pod, "spec": spec, "status": podlife.scheduled(by_scheduler)})
@@ -511,6 +511,7 @@ class Pods:
                     heapq.heappop(self._due)[2]()
 
 
-def _address(node: Object) -> str:
+def address_of(node: Object) -> str:
+    """Where a node is reached."""
     addresses = node.get("status", {}).get("addresses", ())
     return next((one["address"] for one in addresses if one["type"] == "InternalIP"), "192.0.2.1")

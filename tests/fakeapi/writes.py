@@ -75,6 +75,13 @@ class Options:
         return cls(query.get("fieldManager") or manager, dry_run)
 
 
+def owned_by(manager: str, before: Object | None, after: Object, *, custom: bool, status: bool = False) -> Object:
+    """An object with the managedFields that it has when a manager has made it so."""
+    fields = managed(before, after, manager, custom=custom, status=status)
+    metadata = {key: value for key, value in after["metadata"].items() if key != "managedFields"}
+    return {**after, "metadata": metadata | ({"managedFields": fields} if fields else {})}
+
+
 class Writes:
     """The objects of a server as its clients may change them."""
 
@@ -201,19 +208,13 @@ class Writes:
         after["metadata"] = {key: value for key, value in after["metadata"].items() if value not in ({}, [])}
         if same(_settled(before), _settled(after)):
             return self._answer(resource, before, 200)
-        after["metadata"] = _counted(resource, before, after)
+        after["metadata"] = counted(resource, before, after)
         return self._store(resource, options, before, after, 200)
 
     def _store(self, resource: Resource, options: Options, before: Object | None, after: Object, code: int) -> Answer:
-        fields = managed(
-            before,
-            after,
-            options.manager,
-            custom=resource.custom,
-            status=not self._has_status(resource),
-        )
-        metadata = {key: value for key, value in after["metadata"].items() if key != "managedFields"}
-        after = {**after, "metadata": metadata | ({"managedFields": fields} if fields else {})}
+        status = not self._has_status(resource)
+        after = owned_by(options.manager, before, after, custom=resource.custom, status=status)
+        metadata = after["metadata"]
         if not options.dry_run:
             after = self._catalog.put(resource, after)
             if "deletionTimestamp" in metadata and not metadata.get("finalizers") and resource.name != "pods":
@@ -383,7 +384,7 @@ def _settled(item: Object) -> Object:
     return {**{key: value for key, value in item.items() if value is not None}, "metadata": metadata}
 
 
-def _counted(resource: Resource, before: Object, after: Object) -> Object:
+def counted(resource: Resource, before: Object, after: Object) -> Object:
     """The metadata of a changed object, with its generations counted."""
     metadata = dict(after["metadata"])
     old, new = ({k: v for k, v in item.items() if k not in ("metadata", "status")} for item in (before, after))

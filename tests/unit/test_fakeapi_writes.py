@@ -207,7 +207,7 @@ def test_kubectl_patches(kubectl: Kubectl) -> None:
     assert "the server rejected our request due to an error in our request" in refused.stderr
     assert kubectl(*patch, "json", "-p", json.dumps([test | {"value": True}, replace])).returncode == 0
     assert state() == flipped
-    assert "UnsupportedMediaType" in kubectl(*patch, "strategic", "-p", '{"spec":{}}').stderr
+    assert "strategic-merge-patch+json is not supported" in kubectl(*patch, "strategic", "-p", '{"spec":{}}').stderr
     assert "not found" in kubectl("patch", "felixconfiguration", "other", "--type=merge", "-p", "{}").stderr
 
 
