@@ -71,14 +71,9 @@ class Rollouts:
             return None
         for resource in self._resources.values():
             for owner in self._catalog.all(resource):
-                if _owns(owner, item):
+                if owns(owner, item):
                     return _key(owner)
         return None
-
-    def settled(self, kind: str, namespace: str, name: str) -> bool:
-        """Whether there is nothing to be done for a workload, as its status says."""
-        item = self._catalog.get(self._resources[kind], namespace, name)
-        return item is None or rolled_out(item)
 
     def step(self, workload: Workload) -> bool:
         """Do one thing for a workload; False if there was none to do."""
@@ -202,7 +197,7 @@ class Rollouts:
     # What there is
 
     def _pods_of(self, item: Object) -> list[Object]:
-        return [pod for pod in self._catalog.all(self._pods.pods) if _owns(item, pod)]
+        return [pod for pod in self._catalog.all(self._pods.pods) if owns(item, pod)]
 
     def _starting(self, pods: Sequence[Object]) -> list[Object]:
         return [pod for pod in pods if pod["metadata"].get("uid") in self._made and not _ready(pod)]
@@ -321,7 +316,8 @@ def _key(item: Object) -> Workload:
     return Workload(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"])
 
 
-def _owns(item: Object, pod: Object) -> bool:
+def owns(item: Object, pod: Object) -> bool:
+    """Whether a pod is of a DaemonSet, or of one of the ReplicaSets of a Deployment."""
     metadata, child = item["metadata"], pod["metadata"]
     if child.get("namespace") != metadata["namespace"]:
         return False

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tests.fakeapi.catalog import Catalog, Change, Resource
 from tests.fakeapi.patches import same
 from tests.fakeapi.podlife import now
-from tests.fakeapi.rollouts import rolled_out
+from tests.fakeapi.rollouts import owns, rolled_out
 from tests.fakeapi.story import Object
 from tests.fakeapi.writes import counted, owned_by
 
@@ -50,10 +50,16 @@ class Operator:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._rendered = Wanted(False, None)
+        # The pod specs that were rendered before, so that going back leads to the same ones.
+        self._specs: dict[tuple[str, Wanted], Object] = {}
 
     def begin(self) -> None:
         """Take the templates that there are to be rendered from what is asked for now."""
         self._rendered = self._wanted()
+        for name in RENDERED:
+            item = self._find(*name)
+            if item is not None:
+                self._specs[name[2], self._rendered] = item["spec"]["template"]["spec"]
 
     def concerned(self, change: Change) -> bool:
         """Whether a change is one that the operator watches for."""
@@ -128,16 +134,21 @@ class Operator:
         for name in RENDERED:
             item = self._find(*name)
             if item is not None:
-                spec = item["spec"]["template"]["spec"]
-                if wanted.endpoint != self._rendered.endpoint:
-                    spec = _with_endpoint(spec, wanted.endpoint)
-                if wanted.bpf != self._rendered.bpf and name == NODE:
-                    spec = _for_dataplane(spec, wanted.bpf, minor)
+                spec = self._specs.get((name[2], wanted)) or self._rendering(name, item, wanted, minor)
+                self._specs[name[2], wanted] = spec
                 template = {**item["spec"]["template"], "spec": spec}
                 if self._save(item, {**item, "spec": {**item["spec"], "template": template}}):
                     return True
         self._rendered = wanted
         return False
+
+    def _rendering(self, name: tuple[str, str, str], item: Object, wanted: Wanted, minor: int) -> Object:
+        spec: Object = item["spec"]["template"]["spec"]
+        if wanted.endpoint != self._rendered.endpoint:
+            spec = _with_endpoint(spec, wanted.endpoint)
+        if wanted.bpf != self._rendered.bpf and name == NODE:
+            spec = _for_dataplane(spec, wanted.bpf, minor)
+        return spec
 
     def _flip(self, network: Object, minor: int) -> tuple[Trouble | None, bool]:
         """Set bpfEnabled, if it is time; what forbids it, and whether it was set."""
@@ -180,6 +191,16 @@ class Operator:
         after = {**proxy, "spec": {**proxy["spec"], "template": {**template, "spec": spec}}}
         return self._save(proxy, after) or self._tell("kubeproxy-monitor", None, ())
 
+    def _failing(self, items: Sequence[Object]) -> list[str]:
+        pods = self._catalog.all(self._catalog.resources["v1", "pods"])
+        return [
+            f"Pod {_name(pod)} has crash looping container: {status['name']}"
+            for pod in pods
+            if any(owns(item, pod) for item in items)
+            for status in pod.get("status", {}).get("containerStatuses", ())
+            if status.get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff"
+        ]
+
     def _save(self, before: Object, after: Object) -> bool:
         """Store a change of a spec; False if it is none."""
         resource = self._resource(before["kind"])
@@ -195,20 +216,20 @@ class Operator:
         if resource is None or installation is None:
             return False
         known = self._find("TigeraStatus", "", name)
-        rolling = [item for item in (self._find(*one) for one in watched) if item and not rolled_out(item)]
+        items = [item for item in (self._find(*one) for one in watched) if item is not None]
+        failing, rolling = self._failing(items), [item for item in items if not rolled_out(item)]
+        trouble = trouble or (Trouble("PodFailure", "\n".join(failing)) if failing else None)
         available = not rolling and trouble is None
         usual = ("AllObjectsAvailable", "All objects available") if available else ("Unknown", "")
-        waiting = ("ResourceNotReady", "\n".join(map(_awaited, rolling))) if rolling else usual
+        progressing = bool(rolling) and not failing
         said = {
             "Available": (available, *usual),
-            "Progressing": (bool(rolling), *waiting),
+            "Progressing": (progressing, *_progress(rolling)) if progressing else (False, *usual),
             "Degraded": (trouble is not None, *(trouble or usual)),
         }
         before = known.get("status", {}).get("conditions", []) if known else []
-        if {one["type"]: one["status"] == "True" for one in before} == {k: v[0] for k, v in said.items()}:
-            old = {one["type"]: one.get("message") for one in before}
-            if all(old[kind] == value[2] for kind, value in said.items() if value[0] and kind != "Available"):
-                return False
+        if _says(before, said):
+            return False
         generation = installation["metadata"].get("generation", 1)
         conditions = _conditions(
             before, said, {} if name == "kubeproxy-monitor" else {"observedGeneration": generation}
@@ -218,6 +239,18 @@ class Operator:
             known = {"apiVersion": OPERATOR, "kind": "TigeraStatus", "metadata": metadata, "spec": {}}
         self._catalog.put(resource, {**known, "status": {"conditions": conditions}})
         return True
+
+
+def _says(conditions: Sequence[Object], said: dict[str, tuple[bool, str, str]]) -> bool:
+    """Whether conditions say so already; words about what is well do not count."""
+    known = {one["type"]: (one["status"] == "True", one.get("message")) for one in conditions}
+    if {kind: holds for kind, (holds, _) in known.items()} != {kind: one[0] for kind, one in said.items()}:
+        return False
+    return all(known[kind][1] == said[kind][2] for kind in ("Progressing", "Degraded") if said[kind][0])
+
+
+def _progress(rolling: Iterable[Object]) -> tuple[str, str]:
+    return "ResourceNotReady", "\n".join(map(_awaited, rolling))
 
 
 def _conditions(before: Sequence[Object], said: dict[str, tuple[bool, str, str]], extra: Object) -> list[Object]:
@@ -239,9 +272,13 @@ def _conditions(before: Sequence[Object], said: dict[str, tuple[bool, str, str]]
     return conditions
 
 
+def _name(item: Object) -> str:
+    return f"{item['metadata']['namespace']}/{item['metadata']['name']}"
+
+
 def _awaited(item: Object) -> str:
     metadata, status = item["metadata"], item.get("status", {})
-    name = f'{item["kind"]} "{metadata["namespace"]}/{metadata["name"]}"'
+    name = f'{item["kind"]} "{_name(item)}"'
     if item["kind"] == "Deployment":
         return f"{name} is not available (awaiting {status.get('unavailableReplicas', 0)} replicas)"
     updated, desired = status.get("updatedNumberScheduled", 0), status.get("desiredNumberScheduled", 0)
@@ -319,6 +356,6 @@ def _mount_bpffs(image: str) -> Object:
         "imagePullPolicy": "IfNotPresent",
         "name": "mount-bpffs",
         "resources": {},
-        "securityContext": {"privileged": True},
+        "securityContext": {"allowPrivilegeEscalation": True, "privileged": True, "runAsUser": 0},
         "volumeMounts": mounts,
     }
