@@ -16,8 +16,7 @@ class Controllers:
     """
 
     def __init__(self, pods: Pods) -> None:
-        self.delay = 0.0
-        self._pods = pods
+        self._delay = 0.0
         self._catalog = pods.catalog
         self._lock = pods.catalog.changed
         self._rollouts = Rollouts(pods)
@@ -27,10 +26,21 @@ class Controllers:
         self._due: dict[Workload | None, None] = {}
         self._thread: threading.Thread | None = None
 
+    @property
+    def delay(self) -> float:
+        """Seconds from a reason to react to the reaction."""
+        return self._delay
+
+    @delay.setter
+    def delay(self, seconds: float) -> None:
+        with self._lock:
+            self._delay = seconds
+            self._lock.notify_all()
+
     def start(self, delay: float = 0.0) -> None:
         """React from now on."""
         with self._lock:
-            self.delay = delay
+            self._delay = delay
             if self._thread is None:
                 self._position = len(self._catalog.changes)
                 self._rollouts.begin()
@@ -74,7 +84,7 @@ class Controllers:
     def _wait(self) -> bool:
         """Let the delay pass; False if the server closes."""
         begun = time.monotonic()
-        while not self._catalog.closed and (left := begun + self.delay - time.monotonic()) > 0:
+        while not self._catalog.closed and (left := begun + self._delay - time.monotonic()) > 0:
             self._lock.wait(left)
         return not self._catalog.closed
 
