@@ -7,10 +7,11 @@ from tests.fakeapi.story import Object
 
 def node_for(spec: Object, nodes: Sequence[Object]) -> Object | None:
     """The first node that the pod may go to; None if there is none."""
-    return next((node for node in nodes if _fits(spec, node)), None)
+    return next((node for node in nodes if fits(spec, node)), None)
 
 
-def _fits(spec: Object, node: Object) -> bool:
+def fits(spec: Object, node: Object) -> bool:
+    """Whether a node has the labels that the pod asks for."""
     labels = node["metadata"].get("labels", {})
     if any(labels.get(key) != value for key, value in spec.get("nodeSelector", {}).items()):
         return False
@@ -39,3 +40,20 @@ def _holds(values: dict[str, str], requirement: Object) -> bool:
             return key not in values
         case operator:
             raise ValueError(f"no such operator here: {operator}")
+
+
+def tolerates(tolerations: Sequence[Object], node: Object) -> bool:
+    """Whether pods with these tolerations may be placed on a node."""
+    taints = node.get("spec", {}).get("taints") or ()
+    return all(
+        taint["effect"] == "PreferNoSchedule" or any(_covers(one, taint) for one in tolerations) for taint in taints
+    )
+
+
+def _covers(toleration: Object, taint: Object) -> bool:
+    exists = toleration.get("operator") == "Exists"
+    return (
+        toleration.get("effect") in (None, "", taint["effect"])
+        and (toleration.get("key") == taint["key"] or (exists and not toleration.get("key")))
+        and (exists or toleration.get("value", "") == taint.get("value", ""))
+    )

@@ -145,7 +145,7 @@ class Pods:
         job = new_job(document, namespace, manager)
         name = job["metadata"]["name"]
         with self._lock:
-            self._need_namespace(namespace)
+            self.need_namespace(namespace)
             self._refuse("jobs", namespace, name)
             if self.catalog.get(self.jobs, namespace, name) is not None:
                 message = f'{self.jobs.qualified} "{name}" already exists'
@@ -160,7 +160,8 @@ class Pods:
                 self._begin_job(job)
         return job, warnings
 
-    def _need_namespace(self, name: str) -> None:
+    def need_namespace(self, name: str) -> None:
+        """A StatusError if there is no such namespace, in a story that has namespaces."""
         namespaces = self.catalog.resources["v1", "namespaces"]
         if name not in BEGINNING and self.catalog.all(namespaces):
             self.catalog.find(namespaces, "", name)
@@ -205,7 +206,7 @@ class Pods:
             pod = self._show(pod, podlife.unschedulable(len(self.catalog.all(nodes))))
             self._tell(pod, "FailedScheduling", pod["status"]["conditions"][0]["message"], "Warning")
         elif node is not None:
-            kept.address = _address(node)
+            kept.address = address_of(node)
             if by_scheduler:
                 spec = {**pod["spec"], "nodeName": node["metadata"]["name"]}
                 pod = self.catalog.put(self.pods, {**pod, "spec": spec, "status": podlife.scheduled(by_scheduler)})
@@ -510,6 +511,7 @@ class Pods:
                     heapq.heappop(self._due)[2]()
 
 
-def _address(node: Object) -> str:
+def address_of(node: Object) -> str:
+    """Where a node is reached."""
     addresses = node.get("status", {}).get("addresses", ())
     return next((one["address"] for one in addresses if one["type"] == "InternalIP"), "192.0.2.1")

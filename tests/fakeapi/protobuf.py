@@ -1,4 +1,4 @@
-"""Reads what kubectl sends as protobuf, whatever the server would rather have: access reviews and simple Jobs."""
+"""Reads what kubectl sends as protobuf, whatever the server would rather have: reviews and simple objects."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,19 @@ from tests.fakeapi.story import Object
 
 MAGIC = b"k8s\0"
 RESOURCE_ATTRIBUTES = ("namespace", "verb", "group", "version", "resource", "subresource", "name")
-# The fields of messages by number, as far as `kubectl create job` fills them: name, and type or message; [] repeats.
+# The fields of messages by number, as far as `kubectl create` fills them: name, and type or message; [] repeats, and {}
+# is a map of strings.
 SCHEMAS: dict[str, dict[int, tuple[str, str]]] = {
     "Job": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec")},
-    "ObjectMeta": {1: ("name", "str"), 2: ("generateName", "str"), 3: ("namespace", "str")},
+    "ConfigMap": {1: ("metadata", "ObjectMeta"), 2: ("data", "{}")},
+    "Namespace": {1: ("metadata", "ObjectMeta")},
+    "ObjectMeta": {
+        1: ("name", "str"),
+        2: ("generateName", "str"),
+        3: ("namespace", "str"),
+        11: ("labels", "{}"),
+        12: ("annotations", "{}"),
+    },
     "JobSpec": {
         1: ("parallelism", "int"),
         2: ("completions", "int"),
@@ -38,6 +47,9 @@ def _message(data: bytes, name: str) -> Object:
         field, kind = SCHEMAS[name].get(number, ("", ""))
         if isinstance(value, int):
             read: object = value
+        elif kind == "{}":
+            entry = _strings(value, ("key", "value"))
+            read = {**document.get(field, {}), entry["key"]: entry.get("value", "")}
         elif kind.strip("[]") == "str":
             read = value.decode()
         else:

@@ -14,16 +14,20 @@ from typing import Any, Literal, NamedTuple, Self
 import msgspec
 import trustme
 
+from tests.fakeapi import openapi
 from tests.fakeapi.access import AUTHENTICATED, EVERYTHING, PUBLIC, Access, RequestInfo, Rule
 from tests.fakeapi.answer import Answer, CutError, Reply, Stream, Upgrade
 from tests.fakeapi.catalog import Body, Catalog, ListQuery, continue_token, start_of
+from tests.fakeapi.controllers import Controllers
 from tests.fakeapi.loopback import LoopbackServer
+from tests.fakeapi.owned import owned
 from tests.fakeapi.pods import Pods
 from tests.fakeapi.protobuf import MAGIC, review_of
 from tests.fakeapi.status import StatusError
 from tests.fakeapi.story import Object, Story
 from tests.fakeapi.watch import Watch, Watcher
 from tests.fakeapi.workloads import Workloads
+from tests.fakeapi.writes import Writes
 
 TOKEN = "fake-token"
 USER = "system:serviceaccount:default:ebpfcheck"
@@ -88,8 +92,9 @@ class FakeApi:
 
     `tokens`, `rules` (None: everything is allowed; else RBAC PolicyRules, on top of what every authenticated user may
     do), `forbid` and `faults` may be changed while it serves. `pods` has the scripts for Jobs and their pods, for
-    commands and for watches; of the faults, those that come in the place of an answer strike streams, too. A client
-    certificate of a foreign CA is refused in the handshake already (real servers answer 401).
+    commands and for watches; of the faults, those that come in the place of an answer strike streams, too. Nothing
+    reacts to what is written before `controllers` are started. A client certificate of a foreign CA is refused in the
+    handshake already (real servers answer 401).
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class FakeApi:
         forbid: Iterable[tuple[str, str]] = (),
         faults: Iterable[Fault] = (),
         anonymous: bool = False,
+        controllers: bool = False,
     ) -> None:
         self.story = story
         self.catalog = Catalog(story)
@@ -120,19 +126,39 @@ class FakeApi:
         context.num_tickets = 0
         self.pods = Pods(self.catalog)
         self._workloads = Workloads(self.pods, int(story.version.get("minor", "0").rstrip("+") or 0))
+        self._writes = Writes(self.pods)
+        self.controllers = Controllers(self.pods)
+        self._controlled = controllers
         self._server = LoopbackServer(type("Handler", (_Handler,), {"api": self}), context)
         self.closing = self._server.closing
         self.url = f"https://127.0.0.1:{self._server.port}"
 
     def __enter__(self) -> Self:
         self._server.start()
+        if self._controlled:
+            self.controllers.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.pods.close()
+        self.controllers.close()
         self._server.close()
+
+    def objects(self, kind: str, namespace: str = "") -> list[Object]:
+        """The objects of a kind as they are now, of one namespace or of all."""
+        return [
+            item
+            for resource in list(self.catalog.resources.values())
+            if resource.kind == kind
+            for item in self.catalog.all(resource)
+            if namespace in ("", item["metadata"].get("namespace"))
+        ]
+
+    def owned(self) -> dict[str, Object]:
+        """What users own of every object, by "KIND NAMESPACE/NAME", to be compared before and after."""
+        return owned(self.catalog)
 
     def client_certificate(self, user: str = CERTIFICATE_USER) -> tuple[bytes, bytes]:
         """A certificate that this server takes for the user, and its key, as PEM."""
@@ -192,6 +218,10 @@ class FakeApi:
                     document = self.catalog.resource_list(version)
                 case ["apis", group, version]:
                     document = self.catalog.resource_list(f"{group}/{version}")
+                case ["openapi", "v3"]:
+                    document = openapi.index(self.catalog.resources.values())
+                case ["openapi", "v3", "api" | "apis", *version]:
+                    document = openapi.document(self.catalog.resources.values(), "/".join(version))
         return _not_registered() if document is None else Answer.json(document)
 
     def _resource(self, info: RequestInfo, access: Access, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -220,9 +250,7 @@ class FakeApi:
             return Stream(Watcher(self.catalog, watch, self.pods.watch_faults).lines())
         manager = headers.get("user-agent", "unknown").partition("/")[0]
         written = self._workloads.write(info, resource, body, manager)
-        if written is None:
-            raise StatusError(405, details={})
-        return written
+        return self._writes.write(info, resource, headers, body) if written is None else written
 
     def _review(self, resource: str, access: Access, body: bytes) -> Answer:
         try:

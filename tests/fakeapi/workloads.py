@@ -31,6 +31,7 @@ class DeleteOptions:
     grace: int | None
     dry_run: bool
     uid: str
+    version: str
 
     @classmethod
     def parse(cls, query: Mapping[str, str], body: bytes) -> "DeleteOptions":
@@ -43,8 +44,9 @@ class DeleteOptions:
             raise StatusError.invalid("DeleteOptions", "meta.k8s.io", "", [cause])
         grace = query.get("gracePeriodSeconds") or sent.get("gracePeriodSeconds")
         asked = [query["dryRun"]] if "dryRun" in query else sent.get("dryRun") or []
-        uid = (sent.get("preconditions") or {}).get("uid") or ""
-        return cls(policy, None if grace is None else int(grace), dry_run_of(asked, "DeleteOptions"), uid)
+        preconditions = sent.get("preconditions") or {}
+        uid, version = preconditions.get("uid") or "", preconditions.get("resourceVersion") or ""
+        return cls(policy, None if grace is None else int(grace), dry_run_of(asked, "DeleteOptions"), uid, version)
 
 
 def dry_run_of(asked: list[str], options: str) -> bool:
@@ -102,7 +104,7 @@ class Workloads:
         with self._pods.catalog.changed:
             try:
                 item = self._pods.catalog.find(resource, info.namespace, info.name)
-                _check_uid(resource, item, options.uid)
+                check_preconditions(resource, item, options)
             except StatusError as error:
                 error.headers = warnings
                 raise
@@ -201,14 +203,25 @@ class Workloads:
         return Upgrade(Session(request, life, failure).serve)
 
 
-def _check_uid(resource: Resource, item: Object, uid: str) -> None:
+def check_preconditions(resource: Resource, item: Object, options: DeleteOptions) -> None:
+    """Refuse to delete an object that is not the one that is meant, or no longer as it was."""
     name, known = item["metadata"]["name"], item["metadata"].get("uid")
-    if uid and uid != known:
-        message = (
-            f'Operation cannot be fulfilled on {resource.kind}.{resource.group} "{name}": the UID in the precondition '
-            f"({uid}) does not match the UID in record ({known}). The object might have been deleted and then recreated"
+    version, trouble = item["metadata"].get("resourceVersion"), ""
+    if options.uid and options.uid != known:
+        trouble = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({known}). The object might "
+            "have been deleted and then recreated"
         )
-        raise StatusError(409, message, details={"name": name, "group": resource.group, "kind": resource.kind})
+    elif options.version and options.version != version:
+        trouble = (
+            f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in record "
+            f"({version}). The object might have been modified"
+        )
+    if trouble:
+        kind = f"{resource.kind}.{resource.group}".rstrip(".")
+        message = f'Operation cannot be fulfilled on {kind} "{name}": {trouble}'
+        details = {**resource.details(name), "kind": resource.kind}
+        raise StatusError(409, message, details=details)
 
 
 def _warning(*texts: str) -> dict[str, str]:
