@@ -23,6 +23,8 @@ COUNTERS = (
     "deprecated.daemonset.template.generation",
 )
 
+EMPTY_IS_NONE = ("annotations", "labels", "nodeSelector")
+
 
 def owned(catalog: Catalog) -> dict[str, Object]:
     """Every object, by "KIND NAMESPACE/NAME", without its status and without what servers and controllers write."""
@@ -49,5 +51,5 @@ def _uncounted(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kept = {key: _uncounted(item) for key, item in value.items() if key not in COUNTERS}
-    # Maps and lists that are empty mean as much as none at all.
-    return {key: item for key, item in kept.items() if not (key in ("annotations", "labels") and item in ({}, None))}
+    # Maps that are empty mean as much as none at all, and so does null.
+    return {key: item for key, item in kept.items() if item is not None and not (key in EMPTY_IS_NONE and item == {})}

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import msgspec
 import pytest
 import yaml
