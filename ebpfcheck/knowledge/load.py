@@ -18,6 +18,7 @@ from ebpfcheck.knowledge.node_tables import NodeTables
 from ebpfcheck.knowledge.platform_tables import PlatformTables
 from ebpfcheck.knowledge.service_tables import ServiceTables
 from ebpfcheck.knowledge.types import Knowledge, Releases
+from ebpfcheck.knowledge.verify_tables import VerifyTables
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ def load_knowledge() -> Knowledge:
         add_ons=_read("add_ons.toml", AddOnTables),
         health=_read("health.toml", HealthTables),
         known_bugs=_read("known_bugs.toml", KnownBugTables),
+        verify=_read("verify.toml", VerifyTables),
     )
 
 

@@ -27,6 +27,7 @@ from ebpfcheck.knowledge.node_tables import Arch, Architectures, Bpffs, Cgroup2,
 from ebpfcheck.knowledge.platform_tables import PlatformTables
 from ebpfcheck.knowledge.service_tables import ServiceTables
 from ebpfcheck.knowledge.table import Ranged, Table
+from ebpfcheck.knowledge.verify_tables import VerifyTables
 from ebpfcheck.versions import CalicoVersion
 
 
@@ -105,6 +106,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     add_ons: AddOnTables
     health: HealthTables
     known_bugs: KnownBugTables
+    verify: VerifyTables
     reads_endpoint_config_map: bool
     operator_needs_restart: bool
     """Whether the operator has to be restarted to see a new ConfigMap with the API server's address."""
@@ -133,6 +135,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     add_ons: AddOnTables
     health: HealthTables
     known_bugs: KnownBugTables
+    verify: VerifyTables
 
     def covers(self, version: CalicoVersion) -> bool:
         """Whether the tables say anything of a release."""
@@ -214,6 +217,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             add_ons=self.add_ons,
             health=self.health,
             known_bugs=self.known_bugs,
+            verify=self.verify,
             reads_endpoint_config_map=version.within(self.platforms.api_endpoint.supported) is True,
             operator_needs_restart=version.within(self.platforms.api_endpoint.operator_restart) is True,
             operator_splits_pods=version.within(self.platforms.api_endpoint.operator_splits_pods) is True,
