@@ -15,7 +15,7 @@ from ebpfcheck.errors import CannotRunError
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.facts import FelixLog, Known
-from ebpfcheck.model.report import Report, Severity, Status, Verdict
+from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.probe import ProbeRequest, probed
 
@@ -127,8 +127,7 @@ class _Watcher:
 
     def _settled(self, report: Report) -> dict[str, Told]:
         """Return what was told by pods of nodes of which nothing is missing any more."""
-        missing = [finding for finding in report.findings if _counts(finding.status, finding.severity)]
-        open_ones = {name for finding in missing for name in finding.subjects}
+        open_ones = {name for finding in report.findings if _counts(finding) for name in finding.subjects}
         return {name: told for name, told in self._told.items() if name not in open_ones and _has_started(told)}
 
     def _sleep(self, seconds: float) -> None:
@@ -142,8 +141,10 @@ def _has_started(told: Told) -> bool:
     return isinstance(log, Known) and isinstance(log.value, FelixLog) and log.value.mode in ("bpf", "standard")
 
 
-def _counts(status: Status, severity: Severity) -> bool:
-    return status is Status.FAIL or (status is Status.UNKNOWN and severity is Severity.BLOCKER)
+def _counts(finding: Finding) -> bool:
+    """Whether a finding keeps it from holding."""
+    is_blind = finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER
+    return finding.status is Status.FAIL or (is_blind and not finding.needs_survey)
 
 
 def _missing(report: Report) -> str:
@@ -151,7 +152,7 @@ def _missing(report: Report) -> str:
     found: dict[str, int] = {}
     nodes: set[str] = set()
     for finding in report.findings:
-        if _counts(finding.status, finding.severity) and not finding.needs_survey:
+        if _counts(finding):
             found[finding.id] = found.get(finding.id, 0) + len(finding.subjects)
             nodes.update(finding.subjects if finding.scope == "node" else ())
     parts = [f"{name} ({number:,})" if number > 1 else name for name, number in list(found.items())[:_SHOWN_CHECKS]]

@@ -13,7 +13,6 @@ from ebpfcheck.model.check import (
     not_applicable,
     optional,
     passed,
-    required,
     unknown,
     unseen,
     warn,
@@ -21,7 +20,6 @@ from ebpfcheck.model.check import (
 from ebpfcheck.model.facts import NOT_SURVEYED, Absent, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 
-_PROGRAMS = required(NodeKind.bpf_programs)
 _LINKS = optional(NodeKind.links)
 _IPVS = optional(NodeKind.ipvs_services)
 _PINS = optional(NodeKind.bpf_pins)
@@ -32,16 +30,20 @@ _PINS = optional(NodeKind.bpf_pins)
     title="Calico's programs on the node's interfaces",
     category="verify",
     severity=Severity.BLOCKER,
-    needs=(AGENTS, _PROGRAMS, PROGRAMS),
+    needs=(AGENTS, PROGRAMS),
 )
 def node_programs(given: Given) -> Outcome:
     """Whether Calico's programs are attached, as bpftool or tc list them."""
     outcome = no_calico(given) or other_way(given)
     if outcome is not None:
         return outcome
-    attached = given[_PROGRAMS]
-    own = [one for one in attached.programs if is_own(given, one.name)]
+    attached = given[PROGRAMS]
     needed = "programs of Calico's on the interfaces that carry the node's traffic"
+    look = Remediation(text="Look as root, with a bpftool that is as new as its kernel.", commands=("bpftool net",))
+    if not isinstance(attached, Known):
+        what = "Which programs are attached to the node's interfaces could not be seen"
+        return unseen("programs-unseen", what, attached, required=needed, remediation=look)
+    own = [one for one in attached.value.programs if is_own(given, one.name)]
     if own:
         devices = dict.fromkeys(f"{one.device} ({one.hook})" for one in own)
         return passed(
@@ -50,12 +52,10 @@ def node_programs(given: Given) -> Outcome:
     if is_on(given) is None:
         return unknown(
             "unseen",
-            f"{attached.by} lists no programs of Calico's, and does not see all hooks of this kernel.",
+            f"{attached.value.by} lists no programs of Calico's, and does not see all hooks of this kernel.",
             reason=Reason.TOOL_MISSING,
             required=needed,
-            remediation=Remediation(
-                text="Look as root, with a bpftool that is as new as its kernel.", commands=("bpftool net",)
-            ),
+            remediation=look,
         )
     return fail(
         "none",

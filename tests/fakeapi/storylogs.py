@@ -29,6 +29,7 @@ class LongLog(Sequence[Line]):
     def __getitem__(self, index: int | slice) -> Line | Sequence[Line]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
+        index += len(self) if index < 0 else 0
         if index < len(self._head):
             return self._head[index]
         number = index - len(self._head)
