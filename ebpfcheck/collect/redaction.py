@@ -256,6 +256,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "calico_cgroup": Rule.TEXT,
         "calico_node_pod": Rule.KEPT,
         "felix_log": Rule.TEXT,
+        "felix_metrics": Rule.KEPT,
     },
     CalicoNodePod: {"phase": Rule.KEPT, "waiting": Rule.KEPT},
     ContainerExit: {"container": Rule.KEPT},
