@@ -14,7 +14,7 @@ from ebpfcheck.collect.requests import Listener
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.knowledge.load import load_knowledge
-from ebpfcheck.model.facts import FelixLog, Known
+from ebpfcheck.model.facts import FelixLog, Known, Reason
 from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.probe import ProbeRequest, probed
@@ -95,6 +95,8 @@ class _Watcher:
             holds = report.verdict in _HOLDS
             if holds and is_fresh:
                 break
+            if not holds and _is_hopeless(report):
+                break
             missing = "it holds; looking once more at all logs" if holds else _missing(report)
             if missing != before:
                 self._follow(missing)
@@ -110,6 +112,9 @@ class _Watcher:
             known = {} if holds else self._settled(report)
             try:
                 snapshot, is_fresh = self._look(known), not known
+            except KeyboardInterrupt:
+                # The second one.
+                break
             except CannotRunError as error:
                 self._listener.notice(f"the API server did not answer this time: {error}")
         return snapshot
@@ -145,6 +150,12 @@ def _counts(finding: Finding) -> bool:
     """Whether a finding keeps it from holding."""
     is_blind = finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER
     return finding.status is Status.FAIL or (is_blind and not finding.needs_survey)
+
+
+def _is_hopeless(report: Report) -> bool:
+    """Whether nothing is missing but rights."""
+    found = [finding for finding in report.findings if _counts(finding)]
+    return bool(found) and all(finding.reason is Reason.FORBIDDEN for finding in found)
 
 
 def _missing(report: Report) -> str:

@@ -1,7 +1,6 @@
 """Whether the switch has come to a node: its pod of calico-node, the dataplane that runs, how it reaches the API."""
 
 import shlex
-from collections.abc import Iterable
 
 from ebpfcheck.checks.felix import FELIX, PROGRAMS, is_on, settings
 from ebpfcheck.checks.health import known_exit
@@ -14,10 +13,8 @@ from ebpfcheck.checks.verify_state import (
     POD,
     counts,
     how_to_read,
-    logs,
     namespace,
     no_calico,
-    other_way,
     said,
     wanted,
 )
@@ -367,98 +364,3 @@ def _rules(given: Given, log: FelixLog | None, needed: str) -> Outcome:
             required=needed,
         )
     return passed("standard", f"Felix runs in {wanted(given)}.", observed=f"{writes} mode", required=needed)
-
-
-@check(
-    id="verify.node.policy",
-    title="Programs that the kernel refused",
-    category="verify",
-    severity=Severity.BLOCKER,
-    needs=(AGENTS, POD, LOG, METRICS),
-)
-def node_policy(given: Given) -> Outcome:
-    """Whether Felix could load its programs for all interfaces of the node."""
-    outcome = no_calico(given) or other_way(given)
-    if outcome is not None:
-        return outcome
-    pod, metrics, log = given[POD], given[METRICS], given[LOG]
-    needed = "programs on all interfaces"
-    lines = counts(said(given)).get("dirty", 0)
-    left = metrics.value.dirty if isinstance(metrics, Known) else None
-    fix = Remediation(
-        text="Its log says which interfaces, and what the kernel's verifier says: node.kernel.known-bad and "
-        "cluster.felix.debug tell of the usual causes.",
-        commands=(logs(given, "leaving it dirty"),),
-    )
-    is_ready = isinstance(pod, Known) and pod.value.is_ready
-    if left or (lines and left is None and not is_ready):
-        return fail(
-            "refused",
-            "Felix could not load its programs for some interfaces of this node, and tries again and again: their "
-            "policies are not in force, or their traffic is dropped.",
-            observed=f"{left} endpoints or more" if left else f"{lines} lines or more in the last minutes",
-            required=needed,
-            remediation=fix,
-        )
-    if lines and left is None:
-        return warn(
-            "refused-lately",
-            "Within the last minutes Felix could not load its programs for some interfaces of this node. Its pod is "
-            "ready, so that a later try may have done; its log does not say.",
-            observed=f"{lines} lines or more in the last minutes",
-            required=needed,
-            remediation=fix,
-        )
-    if left == 0 or isinstance(log, Known):
-        return passed("loaded", "Felix reports no program that could not be loaded.", required=needed)
-    what = "Whether Felix could load all of its programs could not be told without calico-node's log"
-    return unseen("log-unseen", what, log, required=needed, remediation=how_to_read(log))
-
-
-@check(
-    id="verify.node.kube-proxy",
-    title="kube-proxy in Felix's way",
-    category="verify",
-    severity=Severity.BLOCKER,
-    needs=(AGENTS, LOG),
-)
-def node_kube_proxy(given: Given) -> Outcome:
-    """Whether Felix and somebody else change the same rules, or want the same port."""
-    outcome = no_calico(given)
-    if outcome is not None:
-        return outcome
-    log, rule = given[LOG], given.release.verify.flapping
-    needed = "rules that nobody else changes"
-    if not isinstance(log, Known):
-        what = "Whether others change Felix's rules could not be told without calico-node's log"
-        return unseen("log-unseen", what, log, required=needed, remediation=how_to_read(log))
-    found = counts(log.value)
-    flapping = {name: found[name] for name in rule.lines if name in found}
-    if sum(flapping.values()) >= rule.at_least:
-        return fail(
-            "flapping",
-            "Rules on this node come and go: Felix finds its own changed, or cannot write them, over and over. So it "
-            "is where kube-proxy runs and Felix removes its rules; Services and the API server have timed out by that.",
-            observed=_lines(flapping.items()),
-            required=needed,
-            remediation=Remediation(
-                text="Take kube-proxy off the node, or set bpfKubeProxyIptablesCleanupEnabled to false where it has to "
-                "stay; else look for who else writes rules, such as a firewall's service."
-            ),
-        )
-    if "healthz-port" in found:
-        return warn(
-            "healthz-port",
-            "Felix cannot serve kube-proxy's health port, as somebody else has it: kube-proxy still runs, most likely.",
-            observed=_lines([("healthz-port", found["healthz-port"])]),
-            required=needed,
-            remediation=Remediation(
-                text="Take kube-proxy off the node, or give Felix another port: cluster.kube-proxy.healthz-port says "
-                "how."
-            ),
-        )
-    return passed("quiet", "Nobody else changes the rules that Felix keeps, as its log shows.", required=needed)
-
-
-def _lines(found: Iterable[tuple[str, int]]) -> str:
-    return listed(f"{name}: {count} lines or more" for name, count in found)

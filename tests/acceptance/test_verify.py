@@ -254,6 +254,19 @@ def test_a_log_of_a_gigabyte_is_read_in_pieces(tmp_path: Path) -> None:
     assert outcome.seconds < 30
 
 
+def test_a_server_that_sends_more_than_was_asked_for_is_left_alone(tmp_path: Path) -> None:
+    filler = felix(at(0), "Summarising 12 dataplane reconciliation loops over 1m1s " + "x" * 900)[1]
+    log = LongLog(start(), filler, 1_100_000, timedelta(milliseconds=100), chatter(120_000, 120_600))
+    with serve(cluster(1), {None: StoryLog(log)}) as api:
+        api.pods.story_logs.heeds_limit = False
+        outcome = verify(api, tmp_path)
+    assert outcome.code in (0, 3)
+    assert of(outcome, "verify.node.dataplane")["status"] in ("pass", "unknown")
+    # What was on its way is among it.
+    assert 0 < api.pods.story_logs.sent < 64 * 1024**2
+    assert outcome.seconds < 30
+
+
 def test_the_start_is_found_in_the_middle_of_a_gigabyte(tmp_path: Path) -> None:
     filler = felix(at(0), "Summarising 12 dataplane reconciliation loops over 1m1s " + "x" * 900)[1]
     step = timedelta(milliseconds=100)
@@ -452,6 +465,13 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
     assert outcome.stdout.startswith("NOT VERIFIED: ")
     assert 4 <= outcome.seconds < 12
     assert outcome.stderr.splitlines() == ["ebpfcheck: 1 of 3 nodes are not there yet: verify.node.dataplane"]
+
+
+def test_rights_are_not_waited_for(tmp_path: Path) -> None:
+    with serve(cluster(), forbid=[("get", "pods/log")]) as api:
+        outcome = verify(api, tmp_path, "--wait", "1h")
+    assert outcome.code == 3
+    assert outcome.seconds < 10
 
 
 def test_nothing_is_waited_for_that_holds_already(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ebpfcheck.checks import verify_api, verify_cluster, verify_nodes, verify_residue
+from ebpfcheck.checks import verify_api, verify_cluster, verify_nodes, verify_residue, verify_trouble
 from ebpfcheck.engine import judge
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import (
@@ -32,6 +32,7 @@ from ebpfcheck.model.facts import (
     FelixSettings,
     Install,
     Known,
+    KubeChains,
     Link,
     NodeKind,
     Reason,
@@ -290,7 +291,7 @@ DIRTY = (("dirty", 1),)
     ],
 )
 def test_programs_that_were_refused(facts: dict[str, Any], status: str, words: str) -> None:
-    finding = said(verify_nodes.node_policy, **facts)
+    finding = said(verify_trouble.node_policy, **facts)
     assert (finding.status, words in finding.message) == (status, True), finding.message
 
 
@@ -309,8 +310,27 @@ def test_programs_that_were_refused(facts: dict[str, Any], status: str, words: s
 )
 def test_rules_that_come_and_go(signs: tuple[tuple[str, int], ...], status: str) -> None:
     for expect in ("bpf", "iptables"):
-        assert said(verify_nodes.node_kube_proxy, expect=expect, felix_log=log(signs=signs)).status == status
-    assert said(verify_nodes.node_kube_proxy, felix_log=FORBIDDEN).status == "unknown"
+        assert said(verify_trouble.node_kube_proxy, expect=expect, felix_log=log(signs=signs)).status == status
+    assert said(verify_trouble.node_kube_proxy, felix_log=FORBIDDEN).status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "words"),
+    [
+        ({"programs": known(("kubelet", "kube-proxy")), "felix": FORBIDDEN}, "unknown", "kube-proxy runs on this node"),
+        ({"programs": known(("kubelet", "kube-proxy")), "felix": known(FelixSettings())}, "fail", "runs on this node"),
+        ({"programs": known(("kube-proxy",)), "felix": known(
+            FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False))}, "pass", "Nobody else"),
+        ({"programs": known(("kubelet",)), "kube_chains": known(KubeChains(of_services=10))}, "warn", "rules are not"),
+        ({"programs": known(("kubelet",)), "kube_chains": known(KubeChains())}, "pass", "Nobody else"),
+        ({"programs": known(("k3s",)), "kube_chains": known(KubeChains(of_services=10))}, "pass", "Nobody else"),
+        ({"programs": NOT_SURVEYED, "kube_chains": known(KubeChains(of_services=10))}, "pass", "Nobody else"),
+    ],
+)  # fmt: skip
+def test_what_a_node_shows_of_kube_proxy(facts: dict[str, Any], status: str, words: str) -> None:
+    finding = said(verify_trouble.node_kube_proxy, felix_log=log(), **facts)
+    assert (finding.status, words in finding.message) == (status, True), finding.message
+    assert said(verify_trouble.node_kube_proxy, expect="iptables", felix_log=log(), **facts).status == "pass"
 
 
 def links(*names: str) -> Fact[Any]:
@@ -360,8 +380,8 @@ def test_what_a_look_at_the_node_tells(
 
 def test_where_there_is_no_calico_one_check_says_so() -> None:
     checks = (
-        verify_nodes.node_pod, verify_nodes.node_init, verify_nodes.node_dataplane, verify_nodes.node_policy,
-        verify_nodes.node_kube_proxy, verify_api.node_api_endpoint, verify_residue.node_programs,
+        verify_nodes.node_pod, verify_nodes.node_init, verify_nodes.node_dataplane, verify_trouble.node_policy,
+        verify_trouble.node_kube_proxy, verify_api.node_api_endpoint, verify_residue.node_programs,
         verify_residue.node_ipvs, verify_residue.rollback_clean,
     )  # fmt: skip
     for expect in ("bpf", "iptables"):
