@@ -43,6 +43,7 @@ ATTACHED = (
     b'[{"xdp":[],"tc":[{"devname":"enp1s0","ifindex":2,"kind":"tcx/ingress","name":"cali_tc_preambl","id":7}],'
     b'"flow_dissector":[]}]\n'
 )
+KUBE_PROXY = b"\nkube-proxy\n"
 NOTHING_ATTACHED = b'[{"xdp":[],"tc":[],"flow_dissector":[]}]\n'
 
 
@@ -144,11 +145,13 @@ def test_kube_proxy_may_stay_where_its_rules_are_left_alone(tmp_path: Path) -> N
     assert (outcome.code, failing(outcome)) == (0, {})
 
 
-def probed(api: Any, folder: Path, attached: bytes, *nodes: str) -> None:
+def probed(api: Any, folder: Path, attached: bytes, *nodes: str, proxy: bool = False) -> None:
     """Have commands in calico-node on nodes (on all) answer with a survey, with these programs attached."""
 
     def told(nonce: str) -> bytes:
-        return probes.survey(nonce, bpf_net=attached)
+        if proxy:
+            return probes.survey(nonce, bpf_net=attached)
+        return probes.survey(nonce, bpf_net=attached, kube_chains_nft=b"").replace(KUBE_PROXY, b"\n")
 
     for node in nodes or (None,):
         api.pods.exec_script(node, ExecLife(argv=probes.told(folder, told)))
@@ -213,6 +216,14 @@ def test_no_programs_outrank_what_the_log_says(tmp_path: Path) -> None:
         probed(api, tmp_path, NOTHING_ATTACHED, NAMES[2])
         outcome = verify(api, tmp_path, "--probe", "exec")
     assert failing(outcome) == {"verify.node.dataplane": [NAMES[2]], "verify.node.programs": [NAMES[2]]}
+
+
+def test_a_kube_proxy_that_a_look_finds_on_a_node(tmp_path: Path) -> None:
+    with serve(cluster()) as api:
+        probed(api, tmp_path, ATTACHED)
+        probed(api, tmp_path, ATTACHED, NAMES[1], proxy=True)
+        outcome = verify(api, tmp_path, "--probe", "exec")
+    assert failing(outcome) == {"verify.node.kube-proxy": [NAMES[1]]}
 
 
 def test_left_over_programs_do_not_hide_a_fallback(tmp_path: Path) -> None:
@@ -423,7 +434,7 @@ def test_a_saved_look_is_judged_the_same_elsewhere(tmp_path: Path) -> None:
         (one["id"], one["status"], one["fingerprint"]) for one in outcome.report["findings"]
     ]
     text = hidden.read_text()
-    assert not [secret for secret in (*NAMES, "acme-bank", "10.20.") if secret in text]
+    assert not [secret for secret in (*NAMES, "acme-bank", "10.20.0.") if secret in text]
     preflight = run("evaluate", str(saved), "-f", "json")
     assert not [one for one in json.loads(preflight.stdout)["findings"] if one["id"].startswith("verify.")]
 
