@@ -503,7 +503,7 @@ def cleanup(
     return 0
 
 
-@app.command(short_help="Print the read-only roles that `ebpfcheck cluster` and `verify` need.")
+@app.command(short_help="Print the read-only roles that are needed.")
 def rbac(
     service_account: Annotated[
         str, typer.Option(metavar="NAMESPACE:NAME", help="The service account that the role is bound to.")
