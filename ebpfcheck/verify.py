@@ -78,7 +78,9 @@ class _Watcher:
     ) -> None:
         self._login = login
         self._request = request
-        self._listener = listener
+        self._listener = Listener(progress=listener.progress, notice=self._once)
+        self._notice = listener.notice
+        self._noticed: set[str] = set()
         self._follow = follow
         self._interruption = interruption
         self._report = report
@@ -118,6 +120,12 @@ class _Watcher:
             except CannotRunError as error:
                 self._listener.notice(f"the API server did not answer this time: {error}")
         return snapshot
+
+    def _once(self, text: str) -> None:
+        """Give a notice that each look would give again."""
+        if text not in self._noticed:
+            self._noticed.add(text)
+            self._notice(text)
 
     def _look(self, known: dict[str, Told]) -> Snapshot:
         deadline = time.monotonic() + self._request.timeout

@@ -478,6 +478,15 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
     assert outcome.stderr.splitlines() == ["ebpfcheck: 1 of 3 nodes are not there yet: verify.node.dataplane"]
 
 
+def test_what_is_lacking_is_said_once_however_often_it_looks(tmp_path: Path) -> None:
+    forbid = [("list", "hostendpoints.crd.projectcalico.org"), ("list", "crd.projectcalico.org/hostendpoints")]
+    with serve(cluster(), {NAMES[0]: STANDARD}, forbid=forbid) as api:
+        outcome = verify(api, tmp_path, "--wait", "5")
+    assert sum(request.path.startswith("/version") for request in api.requests) >= 2
+    told = outcome.stderr.splitlines()
+    assert ["hostendpoints" in line for line in told] == [True, False]
+
+
 def test_rights_are_not_waited_for(tmp_path: Path) -> None:
     with serve(cluster(), forbid=[("get", "pods/log")]) as api:
         outcome = verify(api, tmp_path, "--wait", "1h")
