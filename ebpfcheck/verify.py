@@ -119,6 +119,9 @@ class _Watcher:
                 break
             except CannotRunError as error:
                 self._listener.notice(f"the API server did not answer this time: {error}")
+                if time.monotonic() >= end:
+                    break
+                self._sleep(pause)
         return snapshot
 
     def _once(self, text: str) -> None:

@@ -1,7 +1,6 @@
 """What calico-node's log says of the Felix that runs, read in few and bounded pieces however long it is."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -85,7 +84,6 @@ class _Reader:
     def __init__(self, fetch: Fetch, tables: VerifyTables) -> None:
         self._fetch = fetch
         self._tables = tables
-        self._text_of = {line.name: line.text for line in tables.line}
         self._of_role: dict[str, list[str]] = {}
         for line in tables.line:
             self._of_role.setdefault(line.role, []).append(line.text)
@@ -194,10 +192,14 @@ class _Reader:
         if not tail.lines:
             return ()
         oldest = tail.lines[-1].time - _RECENT
-        recent = [line.message for line in tail.lines if line.pid is not None and line.time >= oldest]
-        names = [line.name for line in self._tables.line if line.role == "sign"]
-        counts = Counter(name for name in names for message in recent if self._text_of[name] in message)
-        return tuple(sorted((name, rounded_down(count)) for name, count in counts.items()))
+        recent = [line for line in tail.lines if line.pid is not None and line.time >= oldest]
+        found: dict[str, list[str | None]] = {}
+        for name, role, text in ((line.name, line.role, line.text) for line in self._tables.line):
+            pids = [line.pid for line in recent if text in line.message] if role in ("sign", "panic") else []
+            # A Felix that stopped once and came back without it has got over it.
+            if pids and (role == "sign" or len(pids) > 1 or pids[-1] == recent[-1].pid):
+                found[name] = pids
+        return tuple(sorted((name, rounded_down(len(pids))) for name, pids in found.items()))
 
 
 def _parsed(lines: Iterable[str]) -> Iterable[_Line]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from ebpfcheck.knowledge.table import Table
 
-Role = Literal["start", "bpf", "decided", "fallback", "api", "load_balancer", "table", "sign"]
+Role = Literal["start", "bpf", "decided", "fallback", "api", "load_balancer", "table", "sign", "panic"]
 
 
 class LogLine(Table, frozen=True, kw_only=True):

@@ -517,6 +517,14 @@ def test_the_api_server_may_go_away_while_it_is_waited(tmp_path: Path) -> None:
     assert "did not answer this time" in outcome.stderr
 
 
+def test_an_api_server_that_stays_away_ends_the_wait_too(tmp_path: Path) -> None:
+    with serve(cluster(), {NAMES[0]: STANDARD}, faults=[Fault("/version", status=401, times=99, skip=1)]) as api:
+        outcome = verify(api, tmp_path, "--wait", "6")
+    assert outcome.code == 1
+    assert outcome.stderr.count("did not answer this time") == 1
+    assert outcome.seconds < 25
+
+
 def test_ctrl_c_while_it_is_waited_shows_what_was_seen_last(tmp_path: Path) -> None:
     with serve(cluster(), {NAMES[0]: STANDARD}) as api:
         kubeconfig = write_kubeconfig(tmp_path / "config", api)

@@ -95,6 +95,18 @@ def test_signs_count_that_are_new() -> None:
     assert read([*start(), *old, *chatter(60, 6900), *new, *chatter(7020, 7200)])[0].signs == (("dirty", 10),)
 
 
+def test_a_panic_that_was_got_over_does_not_count() -> None:
+    words = "BPFConnTimeLBEnabled but failed to attach connect-time load balancer, bailing out. error=x"
+
+    def stopped(after: float, pid: int) -> list[Line]:
+        return [*start(after=after, pid=pid)[:3], felix(at(after + 1), words, pid=pid, level="PANIC")]
+
+    assert read([*stopped(1, 7)])[0].signs == (("load-balancer-failed", 1),)
+    assert read([*stopped(1, 7), *start(after=30, pid=8), *chatter(31, 300, 8)])[0].signs == ()
+    again = [*stopped(1, 7), *stopped(20, 8), *start(after=40, pid=9)[:3]]
+    assert read(again)[0].signs == (("load-balancer-failed", 1),)
+
+
 def test_signs_are_told_of_where_the_start_is_not() -> None:
     words = "BPF Proxy Healthz server failed, restarting in 1s error=listen tcp :10256: bind: address already in use"
     told = read([*chatter(7200, 7300), felix(at(7300), words, level="ERROR")])[0]
