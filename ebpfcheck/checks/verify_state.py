@@ -55,7 +55,9 @@ def how_to_read(fact: Absent | Unknown) -> Remediation:
     """Return what to do about a log that could not be read."""
     if isinstance(fact, Unknown) and fact.reason is Reason.FORBIDDEN:
         return Remediation(text=f"Grant what `ebpfcheck rbac --verify` prints. {LOOK_AT_NODE}")
-    return Remediation(text=f"Run it again, with more time (--timeout) where that was short. {LOOK_AT_NODE}")
+    if isinstance(fact, Unknown) and fact.reason is Reason.TIMEOUT:
+        return Remediation(text=f"Give it more time with --timeout. {LOOK_AT_NODE}")
+    return Remediation(text=LOOK_AT_NODE)
 
 
 def restart(given: Given) -> str:

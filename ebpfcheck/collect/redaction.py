@@ -38,6 +38,7 @@ from ebpfcheck.model.facts import (
     FELIX_NOT_GIVEN,
     NOT_COLLECTED,
     NOT_SURVEYED,
+    ONLY_VERIFIED,
     AttachedProgram,
     AttachedPrograms,
     CalicoNodePod,
@@ -388,7 +389,7 @@ _READ_OPTIONS = frozenset(
 )
 _PRIVATE_VARIABLE = re.compile(r"(?!FELIX_BPF).*(?:PASS|SECRET|TOKEN|KEY|CERT|CN$|SAN$|ADDR)")
 # What these say was written here, whatever a node may be called.
-_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, FELIX_NOT_GIVEN, SCAN_NOT_ASKED)
+_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, ONLY_VERIFIED, FELIX_NOT_GIVEN, SCAN_NOT_ASKED)
 
 # Names that say what kind of server they are of, not whose.
 _USUAL_CLUSTERS = ("kubernetes", "cluster.local")

@@ -64,6 +64,7 @@ Fact: TypeAlias = Known[T] | Absent | Unknown
 
 NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
 NOT_SURVEYED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a look at the node itself tells, not the API")
+ONLY_VERIFIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only `ebpfcheck verify` reads that")
 FELIX_NOT_GIVEN = Unknown(
     reason=Reason.NOT_COLLECTED, detail="a node does not show it; --felix-config reads it from a file"
 )
@@ -407,10 +408,10 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """What is mounted at /run/calico/cgroup."""
     api_endpoints: Fact[tuple[EndpointTrial, ...]] = NOT_COLLECTED
     """Addresses of the API server that the survey was given to try, the one to use first; Absent where none was."""
-    calico_node_pod: Fact[CalicoNodePod] = NOT_COLLECTED
+    calico_node_pod: Fact[CalicoNodePod] = ONLY_VERIFIED
     """Absent where calico-node has no pod on the node. This and the next two are read by `ebpfcheck verify` alone."""
-    felix_log: Fact[FelixLog] = NOT_COLLECTED
-    felix_metrics: Fact[FelixMetrics] = NOT_COLLECTED
+    felix_log: Fact[FelixLog] = ONLY_VERIFIED
+    felix_metrics: Fact[FelixMetrics] = ONLY_VERIFIED
 
 
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
