@@ -31,7 +31,7 @@ from ebpfcheck.model.report import (
 )
 from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.model.text import excerpt, visible
-from ebpfcheck.registry import load_registry
+from ebpfcheck.registry import load_registry, load_verify_registry
 from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
 
@@ -49,14 +49,19 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 class Judge:
     """Settings, held against the knowledge and the checks that there are; UsageError if they name what is not known.
 
-    With `of_nodes`, only snapshots without a cluster can be judged, and less is loaded.
+    With `of_nodes`, only snapshots without a cluster can be judged, and less is loaded. Settings that expect a
+    dataplane have it judged what runs, by checks of their own.
     """
 
     def __init__(self, settings: Settings, *, of_nodes: bool = False) -> None:
         self._settings = settings
         self._knowledge = load_knowledge()
         # What was picked by name may be a check of clusters, which is told from one that there is not.
-        self._registry = load_registry(of_nodes=of_nodes and not settings.only and not settings.skip)
+        self._registry = (
+            load_registry(of_nodes=of_nodes and not settings.only and not settings.skip)
+            if settings.expect is None
+            else load_verify_registry()
+        )
         self._checks = self._registry.select(settings.only, settings.skip)
         target_version(self._knowledge, settings.calico_version, ClusterFacts())
 
@@ -71,15 +76,20 @@ class Judge:
         checks = [check for check in self._checks if check in concerned]
         if not checks:
             raise UsageError("the checks that were picked are about a cluster, which was not looked at")
-        findings = judge(snapshot, checks, release, install)
+        findings = judge(snapshot, checks, release, install, settings.expect or "bpf")
         coverage = coverage_of(snapshot)
         # Where checks were picked by name, those of a package that does not load were not meant.
         checks_lost = bool(self._registry.problems) and not settings.only
-        verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
+        if settings.expect is None:
+            verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
+        else:
+            # What Felix says of each node will do, but not where more was asked for and did not come.
+            verdict = decide(findings, coverage, scope="api", checks_lost=_is_partial(snapshot))
         platform, discovered = _discovered(snapshot, release, install)
         return Report(
             tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
             command=command,
+            expect=settings.expect,
             scope=settings.scope,
             started_at=started_at,
             finished_at=_now(),
@@ -138,13 +148,18 @@ class Judge:
     def disagreements(self, snapshot: Snapshot, samples: Sequence[Sequence[int]]) -> list[bool]:
         """Return, for each group of surveyed nodes by their indices, whether the checks tell them apart."""
         _, release, install = self._aim(snapshot)
-        return disagreements(snapshot, self._checks, release, install, samples)
+        return disagreements(snapshot, self._checks, release, install, samples, self._settings.expect or "bpf")
 
     def _aim(self, snapshot: Snapshot) -> tuple[Target, Release, Install]:
         """Return what a snapshot is judged for."""
         cluster = snapshot.cluster or ClusterFacts()
         target = target_version(self._knowledge, self._settings.calico_version, cluster)
         return target, self._knowledge.at(target.version), self._settings.install or _install(cluster)
+
+
+def _is_partial(snapshot: Snapshot) -> bool:
+    """Whether nodes that should have been looked at were not."""
+    return bool(snapshot.unseen) or any(problem.source.startswith("--probe") for problem in snapshot.problems)
 
 
 def coverage_of(snapshot: Snapshot) -> Coverage:

@@ -86,6 +86,14 @@ class ProbeNodesChoice(enum.StrEnum):
     all = "all"
 
 
+class DataplaneChoice(enum.StrEnum):
+    """What should run by now."""
+
+    bpf = "bpf"
+    iptables = "iptables"
+    nftables = "nftables"
+
+
 class SchemaChoice(enum.StrEnum):
     """The published documents."""
 
@@ -96,9 +104,10 @@ class SchemaChoice(enum.StrEnum):
 
 
 def _complete_check(incomplete: str) -> list[str]:
-    from ebpfcheck.registry import load_registry
+    from ebpfcheck.registry import load_registry, load_verify_registry
 
-    return [check.id for check in load_registry().checks if check.id.startswith(incomplete)]
+    checks = (*load_registry().checks, *load_verify_registry().checks)
+    return [check.id for check in checks if check.id.startswith(incomplete)]
 
 
 def _complete_format(incomplete: str) -> list[str]:
@@ -400,9 +409,7 @@ def node(
                 outputs = _outputs(format, RENDERERS, save)
                 snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
         if redact:
-            from ebpfcheck.collect.redaction import redacted
-
-            snapshot = redacted(snapshot)
+            snapshot = _redacted(snapshot)
         options = _options(color, verbose, quiet)
         return _report(judge, snapshot, "node", started_at, outputs, options, color, save, interruption)
 
@@ -466,9 +473,7 @@ def cluster(
     with _interruption() as interruption:
         snapshot, judge, outputs = _collected(where, request, deadline, prepared, interruption, scan_pods=scan_pods)
         if redact:
-            from ebpfcheck.collect.redaction import redacted
-
-            snapshot = redacted(snapshot)
+            snapshot = _redacted(snapshot)
         options = _options(color, verbose, quiet)
         return _report(judge, snapshot, "cluster", started_at, outputs, options, color, save, interruption)
 
@@ -500,7 +505,7 @@ def cleanup(
     return 0
 
 
-@app.command(short_help="Print the read-only role that `ebpfcheck cluster` needs.")
+@app.command(short_help="Print the read-only roles that are needed.")
 def rbac(
     service_account: Annotated[
         str, typer.Option(metavar="NAMESPACE:NAME", help="The service account that the role is bound to.")
@@ -513,11 +518,19 @@ def rbac(
         str | None,
         typer.Option(metavar="NAMESPACE", help="Where the pods of --probe pod are made (default: kube-system)."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Add what `ebpfcheck verify` takes: to read calico-node's logs.")
+    ] = False,
+    metrics: Annotated[
+        bool,
+        typer.Option("--metrics", help="With --verify, also add what it takes to read Felix's metrics (pods/proxy)."),
+    ] = False,
 ) -> None:
     """Print the read-only ClusterRole that `ebpfcheck cluster` needs, and its binding.
 
     --probe adds what looking at the nodes takes besides: a Role where pods are made, or one in each namespace where
     calico-node may be, kube-system and calico-system (kubectl refuses the latter where there is no such namespace).
+    --verify adds one in each of these two, to read logs.
 
     Example: ebpfcheck rbac --service-account ci:ebpfcheck | kubectl apply -f -
     """
@@ -534,7 +547,9 @@ def rbac(
             raise UsageError("--probe-namespace goes with --probe pod")
         if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", probe_namespace):
             raise UsageError(f"--probe-namespace: {probe_namespace!r} is no name of a namespace")
-    _write(role_manifests(service_account, probe.value, probe_namespace))
+    if metrics and not verify:
+        raise UsageError("--metrics goes with --verify")
+    _write(role_manifests(service_account, probe.value, probe_namespace, verify=verify, metrics=metrics))
 
 
 @app.command(short_help="Judge kernel strings with no node at hand.")
@@ -729,6 +744,120 @@ def plan(
     return made.exit_code
 
 
+@app.command(short_help="After the switch, or back: does it really run, on each node?")
+def verify(
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    expect: Annotated[DataplaneChoice, typer.Option(help="What should run on all nodes.")] = DataplaneChoice.bpf,
+    wait: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Go on looking until it holds, for so long: 90s, 10m, 1h, or seconds."),
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="SNAPSHOT", help="Judge a file that `verify --save` wrote, instead; - reads stdin."),
+    ] = None,
+    probe: Annotated[
+        ProbeChoice,
+        typer.Option(help="How to look at the nodes themselves too: by exec into calico-node, or by a pod on each."),
+    ] = ProbeChoice.none,
+    probe_nodes: Annotated[
+        ProbeNodesChoice, typer.Option(help="Look at all nodes, or at a few of each kind (nothing is inferred).")
+    ] = ProbeNodesChoice.all,
+    image: ImageOption = None,
+    probe_namespace: ProbeNamespaceOption = "kube-system",
+    concurrency: ConcurrencyOption = 8,
+    probe_timeout: ProbeTimeoutOption = 120.0,
+    deadline: DeadlineOption = None,
+    api_endpoint: ApiEndpointOption = None,
+    calico_version: ClusterCalicoVersionOption = None,
+    install: ClusterInstallOption = None,
+    format: FormatOption = None,
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    fail_on: FailOnOption = FailOn.fail,
+    save: SaveOption = None,
+    redact: RedactOption = False,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long collecting may take at most, each time with --wait.")
+    ] = 120.0,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Tell, after the switch to eBPF mode or back, whether it really runs on each node.
+
+    What counts is evidence and never bpfEnabled: the pods of calico-node, what the Felix that runs has logged, its
+    metrics where it serves them, and with --probe what is attached on the nodes. It only reads, unless --probe says
+    otherwise; `ebpfcheck rbac --verify` prints the rights that it needs.
+
+    Examples: ebpfcheck verify --wait 15m
+              ebpfcheck verify --expect iptables --probe pod
+    """
+    started_at = datetime.now(UTC)
+    settings = _settings(calico_version, install, only, skip, fail_on, expect=expect)
+    if snapshot is not None:
+        if any((wait, save, kubeconfig, context, probe is not ProbeChoice.none)):
+            raise _usage_error("--snapshot stands for a cluster: no option that looks at one goes with it")
+        from ebpfcheck.app import Judge
+        from ebpfcheck.collect.snapshots import load_snapshot
+        from ebpfcheck.render import RENDERERS
+
+        judge = Judge(settings)
+        outputs = _outputs(format, RENDERERS)
+        loaded = load_snapshot(snapshot)
+        with _interruption() as interruption:
+            if redact:
+                loaded = _redacted(loaded)
+            options = _options(color, verbose, quiet)
+            return _report(judge, loaded, "verify", started_at, outputs, options, color, None, interruption)
+    from ebpfcheck.collect.login import Login
+    from ebpfcheck.progress import Progress
+
+    _end_on_sigterm()
+    _check_timeout("--timeout", timeout)
+    _check_cluster(kubeconfig, context)
+    seconds = 0.0 if wait is None else _duration("--wait", wait)
+    nodes = ProbeNodesChoice.cohorts if probe is ProbeChoice.none else probe_nodes
+    probe_request = _probe_request(probe, nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint)
+    with _interruption() as interruption:
+        with Login(kubeconfig, context, timeout) as login, Progress() as progress:
+            # Loaded while the kubeconfig is, which takes about as long.
+            import msgspec
+
+            from ebpfcheck.app import Judge
+            from ebpfcheck.collect.requests import Listener
+            from ebpfcheck.render import RENDERERS, renderer
+            from ebpfcheck.verify import VerifyRequest, snapshot_of_running
+
+            judge = Judge(settings)
+            outputs = _outputs(format, RENDERERS, save)
+            for name, _ in outputs:
+                renderer(name)
+            request = VerifyRequest(
+                timeout=timeout,
+                wait=seconds,
+                concurrency=_checked_concurrency(concurrency),
+                # What runs on one node tells nothing of another.
+                probe=None if probe_request is None else msgspec.structs.replace(probe_request, infers=False),
+                deadline=_deadline(deadline),
+            )
+            listener = Listener(progress=progress.show, notice=progress.note)
+            found = snapshot_of_running(
+                login,
+                judge,
+                request,
+                listener,
+                progress.follow,
+                interruption,
+                lambda seen: judge.report(seen, "verify", started_at),
+            )
+        if redact:
+            found = _redacted(found)
+        options = _options(color, verbose, quiet)
+        return _report(judge, found, "verify", started_at, outputs, options, color, save, interruption)
+
+
 @app.command(short_help="Write the way back from a plan.")
 def rollback(
     plan_file: Annotated[
@@ -794,6 +923,8 @@ def _settings(
     skip: list[str] | None,
     fail_on: FailOn,
     scope: ScopeChoice = ScopeChoice.nodes,
+    *,
+    expect: DataplaneChoice | None = None,
 ) -> "Settings":
     from ebpfcheck.settings import Settings
 
@@ -804,6 +935,7 @@ def _settings(
         skip=_split("--skip", skip),
         fail_on=fail_on.value,
         scope=scope.value,
+        expect=None if expect is None else expect.value,
     )
 
 
@@ -847,6 +979,12 @@ def _collected(
     return snapshot, judge, outputs
 
 
+def _redacted(snapshot: "Snapshot") -> "Snapshot":
+    from ebpfcheck.collect.redaction import redacted
+
+    return redacted(snapshot)
+
+
 def _end_on_sigterm() -> None:
     """Take SIGTERM and a closed terminal as Ctrl-C is taken, so that nothing that was started outlives this process."""
     import signal
@@ -860,6 +998,18 @@ def _end_on_sigterm() -> None:
 def _check_timeout(option: str, seconds: float) -> None:
     if not 0 < seconds <= _LONGEST_TIMEOUT:
         raise _usage_error(f"{option}: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
+
+
+def _duration(option: str, text: str) -> float:
+    """Return the seconds that a text such as 90s, 10m, 1h or 45 means."""
+    units = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+    number = text.rstrip("smh")
+    unit = text[len(number) :]
+    is_number = number.isascii() and number.replace(".", "", 1).isdigit()
+    seconds = float(number) * units[unit] if is_number and unit in units and len(number) < 10 else 0.0
+    if not 0 < seconds <= _LONGEST_TIMEOUT:
+        raise _usage_error(f"{option}: {text!r} is no time such as 90s, 10m or 1h, of a day at most")
+    return seconds
 
 
 def _check_cluster(kubeconfig: str | None, context: str | None) -> None:

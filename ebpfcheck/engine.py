@@ -15,6 +15,7 @@ from ebpfcheck.model.facts import (
     NOT_COLLECTED,
     NOT_SURVEYED,
     Absent,
+    Dataplane,
     Fact,
     Install,
     Known,
@@ -40,8 +41,15 @@ from ebpfcheck.model.text import excerpt, visible
 _EVIDENCE_LIMIT = 1000
 
 
-def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install: Install) -> tuple[Finding, ...]:
+def judge(
+    snapshot: Snapshot,
+    checks: Sequence[Check],
+    release: Release,
+    install: Install,
+    expect: Dataplane = "bpf",
+) -> tuple[Finding, ...]:
     """Return the findings of the checks about a snapshot, in the order of the checks."""
+    aim = _Aim(release=release, install=install, expect=expect)
     shares = _Shares(snapshot)
     parties = _parties(snapshot)
     subjects = _Subjects(snapshot, parties)
@@ -49,11 +57,11 @@ def judge(snapshot: Snapshot, checks: Sequence[Check], release: Release, install
     for check in checks:
         if check.scope == "cluster":
             cluster = (snapshot.cluster or ClusterFacts(),)
-            ((outcome, evidence),) = _judgements(check, cluster, shares, snapshot.sources, release, install)
+            ((outcome, evidence),) = _judgements(check, cluster, shares, snapshot.sources, aim)
             is_blind = outcome.status is Status.UNKNOWN and outcome.needs_survey
             findings.append(_finding(check, outcome, evidence, ("cluster",), (), release, needs_survey=is_blind))
             continue
-        judged = _judgements(check, snapshot.kinds, shares, snapshot.sources, release, install)
+        judged = _judgements(check, snapshot.kinds, shares, snapshot.sources, aim)
         for (outcome, samples), members in _groups(check, parties, judged).items():
             kinds = [kind for member in members for kind in parties[member].kinds]
             is_blind = all(_is_blind(check, snapshot.kinds[kind]) for kind in kinds)
@@ -89,18 +97,20 @@ def disagreements(
     release: Release,
     install: Install,
     samples: Sequence[Sequence[int]],
+    expect: Dataplane = "bpf",
 ) -> list[bool]:
     """Return, for each group of surveyed nodes by their indices, whether a check of nodes tells them apart.
 
     What the API says of each node by itself, such as Felix's settings, is left out of account, as it is not inferred.
     """
     shares = _Shares(snapshot)
+    aim = _Aim(release=release, install=install, expect=expect)
     groups = [tuple(dict.fromkeys(_levelled(snapshot, group))) for group in samples]
     kinds = tuple(dict.fromkeys(kind for group in groups for kind in group))
     found = [False] * len(groups)
     for check in checks:
         if check.scope == "node":
-            judged = _judgements(check, kinds, shares, snapshot.sources, release, install)
+            judged = _judgements(check, kinds, shares, snapshot.sources, aim)
             said = {kind: (outcome.status, outcome.cause) for kind, (outcome, _) in zip(kinds, judged, strict=True)}
             found = [
                 differ or len({said[kind] for kind in group}) > 1 for differ, group in zip(found, groups, strict=True)
@@ -153,6 +163,14 @@ def decide(
 _NO_SUCH_FACT = Unknown(reason=Reason.UNSUPPORTED, detail="there is no such fact of what this check is about")
 
 _Judgement = tuple[Outcome, tuple[Evidence, ...]]
+
+
+class _Aim(msgspec.Struct, frozen=True, kw_only=True):
+    """What is judged for."""
+
+    release: Release
+    install: Install
+    expect: Dataplane
 
 
 class _Party(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,14 +250,15 @@ def _together(check: Check, outcomes: Sequence[Outcome]) -> Outcome:
 
 
 class _Shares:
-    """The facts of a snapshot's nodes, each of their states with the number of nodes."""
+    """The facts of a snapshot's nodes, each of their states with the number of nodes, and those of its cluster."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self.cluster = snapshot.cluster or ClusterFacts()
         self._counts = Counter((node.kind, node.inference) for node in snapshot.nodes)
         self._done: dict[str, tuple[Share[Any], ...]] = {}
         # That no node could be listed is the reason why nothing of them is known.
-        listed = (snapshot.cluster or ClusterFacts()).node_count
+        listed = self.cluster.node_count
         is_refused = isinstance(listed, Unknown) and listed != NOT_COLLECTED
         self._of_none = (Share(fact=msgspec.structs.replace(listed, source=None), nodes=0),) if is_refused else ()
 
@@ -271,8 +290,9 @@ def _is_blind(check: Check, kind: NodeKind) -> bool:
     def is_seen(need: Need[Any]) -> bool:
         return any(getattr(kind, name, None) != NOT_SURVEYED for name in need.facts)
 
-    at_least = [need for need in check.needs if need.mode != "optional"]
-    return not all(map(is_seen, at_least)) if at_least else not any(map(is_seen, check.needs))
+    of_node = [need for need in check.needs if need.mode != "of_cluster"]
+    at_least = [need for need in of_node if need.mode != "optional"]
+    return not all(map(is_seen, at_least)) if at_least else not any(map(is_seen, of_node))
 
 
 def _judgements(
@@ -280,14 +300,16 @@ def _judgements(
     holders: Sequence[NodeKind | ClusterFacts],
     shares: _Shares,
     sources: Sequence[Source],
-    release: Release,
-    install: Install,
+    aim: _Aim,
 ) -> list[_Judgement]:
     """Judge each distinct combination of the needed facts once; return what is said of each holder, and on what."""
     known: dict[tuple[Fact[Any], ...], _Judgement] = {}
     judged: list[_Judgement] = []
     of_nodes = {need.facts[0]: shares.of(need.facts[0]) for need in check.needs if need.mode == "over_nodes"}
-    names = tuple(dict.fromkeys(name for need in check.needs for name in need.facts if name not in of_nodes))
+    of_cluster = {need: getattr(shares.cluster, need.facts[0]) for need in check.needs if need.mode == "of_cluster"}
+    named = {need.facts[0]: fact for need, fact in of_cluster.items()}
+    of_holder = [need for need in check.needs if need.mode not in ("over_nodes", "of_cluster")]
+    names = tuple(dict.fromkeys(name for need in of_holder for name in need.facts))
     for holder in holders:
         key = tuple(getattr(holder, name, _NO_SUCH_FACT) for name in names)
         if isinstance(holder, NodeKind) and _runs_another_system(holder):
@@ -295,8 +317,8 @@ def _judgements(
             known[key] = _OTHER_SYSTEM, _evidence({"operating_system": holder.operating_system}, {}, sources)
         elif key not in known:
             facts = dict(zip(names, key, strict=True))
-            outcome = _judge_once(check, facts, of_nodes, release, install)
-            known[key] = outcome, _evidence(facts, of_nodes, sources)
+            outcome = _judge_once(check, facts, of_nodes, of_cluster, aim)
+            known[key] = outcome, _evidence({**named, **facts}, of_nodes, sources)
         judged.append(known[key])
     return judged
 
@@ -314,20 +336,22 @@ def _judge_once(
     check: Check,
     facts: dict[str, Fact[Any]],
     of_nodes: dict[str, tuple[Share[Any], ...]],
-    release: Release,
-    install: Install,
+    of_cluster: dict[Need[Any], Fact[Any]],
+    aim: _Aim,
 ) -> Outcome:
     # A check may be anybody's: whatever it raises or returns must not take the other findings along.
     try:
-        if check.severity(release) is None:
-            return not_applicable("release", f"This does not concern Calico {release.version}.")
-        values: dict[Need[Any], Any] = {}
+        if check.severity(aim.release) is None:
+            return not_applicable("release", f"This does not concern Calico {aim.release.version}.")
+        values: dict[Need[Any], Any] = dict(of_cluster)
         for need in check.needs:
+            if need in of_cluster:
+                continue
             value = of_nodes[need.facts[0]] if need.mode == "over_nodes" else _unwrap(check, need, facts)
             if isinstance(value, Outcome):
                 return value
             values[need] = value
-        outcome: object = check.judge(Given(release, install, values))
+        outcome: object = check.judge(Given(aim.release, aim.install, values, aim.expect))
         # Through plain data and back: what is not of the declared types is refused, and lists become tuples.
         whole = msgspec.convert(msgspec.to_builtins(outcome), Outcome)
     except Exception as error:

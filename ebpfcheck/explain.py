@@ -7,7 +7,7 @@ from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.registry import load_registry
+from ebpfcheck.registry import Registry, load_registry, load_verify_registry
 
 
 def list_checks(calico_version: str | None) -> str:
@@ -15,17 +15,21 @@ def list_checks(calico_version: str | None) -> str:
     knowledge = load_knowledge()
     version = target_version(knowledge, calico_version, ClusterFacts()).version
     release = knowledge.at(version)
-    registry = load_registry()
-    width = max(len(check.id) for check in registry.checks)
-    lines = [f"{'CHECK':<{width}}  {f'AT {version}':<14}  TITLE"]
-    lines += [f"{check.id:<{width}}  {_severity(check, release):<14}  {check.title}" for check in registry.checks]
+    registry, after = load_registry(), load_verify_registry()
+    width = max(len(check.id) for check in (*registry.checks, *after.checks))
+
+    def line(check: Check) -> str:
+        return f"{check.id:<{width}}  {_severity(check, release):<14}  {check.title}"
+
+    lines = [f"{'CHECK':<{width}}  {f'AT {version}':<14}  TITLE", *map(line, registry.checks)]
+    lines += ["", f"{'OF ebpfcheck verify':<{width}}  {f'AT {version}':<14}  TITLE", *map(line, after.checks)]
     lines += [f"problem: {problem.source}: {problem.detail}" for problem in registry.problems]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def explain(check_id: str) -> str:
     """Return the page of a check, and from which release on it is how bad; UsageError if there is no such check."""
-    check = load_registry().find(check_id)
+    check = Registry(checks=(*load_registry().checks, *load_verify_registry().checks)).find(check_id)
     facts = dict.fromkeys(name for need in check.needs for name in need.facts)
     page = get_data("ebpfcheck.checks", f"pages/{check.id}.md") if check.docs_url.endswith(f"{check.id}.md") else None
     parts = [page.decode() if page is not None else f"# {check.id}: {check.title}\n\nSee {check.docs_url}\n"]

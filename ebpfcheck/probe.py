@@ -47,6 +47,8 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for each node."""
     endpoints: tuple[Endpoint, ...] = ()
     """Addresses of the API server to try; where there is none, those that were found."""
+    infers: bool = True
+    """Whether nodes are taken to be like those alike that were looked at."""
 
 
 def probed(
@@ -197,7 +199,8 @@ class _Probe:
         )
 
     def _merged(self) -> Snapshot:
-        return with_surveys(self._snapshot, self._surveys, self._alike, self._sources, failed=self._failures)
+        alike = self._alike if self._request.infers else ()
+        return with_surveys(self._snapshot, self._surveys, alike, self._sources, failed=self._failures)
 
     def _look_at(self, indices: Iterable[int]) -> None:
         jobs: list[Job] = []

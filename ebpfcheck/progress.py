@@ -37,6 +37,13 @@ class Progress:
                 self._write(f"\r{text:<{self._width}}")
                 self._width = len(text)
 
+    def follow(self, text: str) -> None:
+        """Say what has changed: in the line on a terminal, else in one that stays."""
+        if self._on_terminal:
+            self.show(text)
+        else:
+            self.note(text)
+
     def note(self, text: str) -> None:
         """Say something that stays, on a terminal or not."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""The roles that `ebpfcheck cluster` needs."""
+"""The roles that `ebpfcheck cluster` and `ebpfcheck verify` need."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +8,8 @@ import yaml
 from ebpfcheck.collect.rights import (
     EXEC_NAMESPACES,
     EXEC_RULES,
+    LOG_RULES,
+    METRICS_RULES,
     PATHS,
     POD_RULES,
     PROBE_NAMESPACE,
@@ -17,16 +19,29 @@ from ebpfcheck.collect.rights import (
 
 _ROLE = "ebpfcheck"
 _PROBE_ROLE = "ebpfcheck-probe"
+_VERIFY_ROLE = "ebpfcheck-verify"
 _GROUP = "rbac.authorization.k8s.io"
 
 
-def role_manifests(service_account: str, probe: str = "none", probe_namespace: str | None = None) -> str:
+def role_manifests(
+    service_account: str,
+    probe: str = "none",
+    probe_namespace: str | None = None,
+    *,
+    verify: bool = False,
+    metrics: bool = False,
+) -> str:
     """Return, as YAML, the roles that a service account (NAMESPACE:NAME) needs, each followed by its binding.
 
-    That is the ClusterRole that reading takes and, for a probe (none, exec, pod), a Role in each of its namespaces.
+    That is the ClusterRole that reading takes and, to verify (with Felix's metrics) and for a probe (none, exec, pod),
+    a Role in each of the namespaces that these concern.
     """
     reading = [*_policy(RULES), {"nonResourceURLs": list(PATHS), "verbs": ["get"]}]
     manifests = _bound(service_account, _ROLE, reading)
+    if verify:
+        rules = (*LOG_RULES, *(METRICS_RULES if metrics else ()))
+        for namespace in EXEC_NAMESPACES:
+            manifests += _bound(service_account, _VERIFY_ROLE, _policy(rules), namespace)
     if probe == "exec":
         for namespace in EXEC_NAMESPACES:
             manifests += _bound(service_account, _PROBE_ROLE, _policy(EXEC_RULES), namespace)

@@ -62,6 +62,7 @@ def load_registry(*, of_nodes: bool = False) -> Registry:
     entries = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
     # Whether a package takes the id of a check shows only beside all of them.
     checks = {check.id: check for check in _builtin(of_nodes=of_nodes and not entries)}
+    taken = {check.id for check in load_verify_registry().checks} if entries else set()
     problems: list[Problem] = []
     for entry in entries:
         try:
@@ -73,11 +74,18 @@ def load_registry(*, of_nodes: bool = False) -> Registry:
             problems.append(_problem(entry.name, f"{entry.value} is not a tuple of Check"))
             continue
         for check in loaded:
-            if check.id in checks:
+            if check.id in checks or check.id in taken:
                 problems.append(_problem(entry.name, f"there is a check {check.id!r} already"))
             else:
                 checks[check.id] = check
     return Registry(checks=tuple(checks.values()), problems=tuple(problems))
+
+
+def load_verify_registry() -> Registry:
+    """Return the checks of what runs after the switch, which no other command runs."""
+    from ebpfcheck.checks.builtin_verify import VERIFY_CHECKS
+
+    return Registry(checks=VERIFY_CHECKS)
 
 
 def _builtin(*, of_nodes: bool) -> tuple[Check, ...]:

@@ -3,7 +3,7 @@
 import msgspec
 
 from ebpfcheck.exitcodes import FailOn
-from ebpfcheck.model.facts import Install
+from ebpfcheck.model.facts import Dataplane, Install
 from ebpfcheck.model.report import Scope
 
 
@@ -16,3 +16,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     skip: tuple[str, ...] = ()
     fail_on: FailOn = "fail"
     scope: Scope = "nodes"
+    expect: Dataplane | None = None
+    """The dataplane that should run by now; None where it is asked whether eBPF mode would work."""

@@ -11,7 +11,7 @@ from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Fact, Install, Known, NodeFacts, NodeIdentity, NodeKind, Source, SourceKind
+from ebpfcheck.model.facts import Dataplane, Fact, Install, Known, NodeFacts, NodeIdentity, NodeKind, Source, SourceKind
 from ebpfcheck.model.report import Finding
 from ebpfcheck.model.snapshot import Node, Snapshot, SourceIndex, fold_nodes
 from ebpfcheck.versions import CalicoVersion
@@ -241,12 +241,13 @@ def judged_cluster(
     version: str = "v3.32.1",
     install: Install = "unknown",
     counts: tuple[int, ...] = (),
+    expect: Dataplane = "bpf",
     **facts: Fact[Any],
 ) -> Finding:
     """Return the one finding of a check about a cluster of which only these facts are known."""
     from ebpfcheck.engine import judge
 
     one = cluster_snapshot(ClusterFacts(**facts), *kinds, counts=counts)
-    (finding,) = judge(one, (check,), release(version), install)
+    (finding,) = judge(one, (check,), release(version), install, expect)
     assert "The check itself failed" not in finding.message, finding.message
     return finding

@@ -49,7 +49,8 @@ def calico_health(given: Given) -> Outcome:
         return _without_calico_node(given)
     node, pods = found.value, fact.value if isinstance(fact, Known) else None
     needed = "a ready pod of calico-node on every node"
-    ends = [(end, code) for end in (pods.init_exits if pods else ()) if (code := _known_exit(given, node, end))]
+    exits = pods.init_exits if pods else ()
+    ends = [(end, code) for end in exits if (code := known_exit(given, node.image, end.container, end.code))]
     if ends:
         return _init_failed(given, node, ends, needed)
     is_rolling = not node.is_observed or node.updated != node.desired
@@ -132,20 +133,20 @@ def _without_calico_node(given: Given) -> Outcome:
     return not_applicable("no-calico", "Calico is not installed, and has no pods yet.")
 
 
-def _known_exit(given: Given, node: CalicoNode, end: InitExit) -> InitExitCode | None:
-    """Return what is known of how an init container ended, None where that is nothing.
+def known_exit(given: Given, image: str, container: str, exit_code: int) -> InitExitCode | None:
+    """Return what is known of how an init container beside an image ended, None where that is nothing.
 
     What counts is the release that runs, which need not be the one that is judged for.
     """
-    runs = CalicoVersion.of_image(node.image)
+    runs = CalicoVersion.of_image(image)
     rules = given.release.health
-    if end.container not in rules.init.names:
+    if container not in rules.init.names:
         return None
     return next(
         (
             code
             for code in rules.init_exit
-            if code.code == end.code
+            if code.code == exit_code
             and (runs is None or any(runs.within(releases) is not False for releases in code.releases))
         ),
         None,
@@ -362,13 +363,8 @@ def _degraded(given: Given, degraded: Iterable[TigeraStatus], needed: str) -> Ou
     found = [one for one in degraded if one.name in rules.operator.components]
     if not found:
         return None
-    said = "; ".join(f"{one.name} ({_said(one)})" for one in found)
-    # The first that fits: what is more telling comes first.
-    fits = (
-        next((rule.meaning for rule in rules.operator_message if rule.part in one.message.lower()), "") for one in found
-    )
-    meant = dict.fromkeys(filter(None, fits))
-    means = f" That means: {'; '.join(meant)}." if meant else ""
+    said = "; ".join(f"{one.name} ({said_by(one)})" for one in found)
+    means = meant_by(given, found)
     return warn(
         "degraded",
         f"The operator reports as Degraded: {said}.{means} Until that is repaired it may not carry out what the "
@@ -382,7 +378,17 @@ def _degraded(given: Given, degraded: Iterable[TigeraStatus], needed: str) -> Ou
     )
 
 
-def _said(one: TigeraStatus) -> str:
+def meant_by(given: Given, found: Iterable[TigeraStatus]) -> str:
+    """Return what the messages of components mean, as a sentence after a blank; empty where that is not known."""
+    # The first that fits: what is more telling comes first.
+    rules = given.release.health.operator_message
+    fits = (next((rule.meaning for rule in rules if rule.part in one.message.lower()), "") for one in found)
+    meant = dict.fromkeys(filter(None, fits))
+    return f" That means: {'; '.join(meant)}." if meant else ""
+
+
+def said_by(one: TigeraStatus) -> str:
+    """Return the reason and the message that the operator gives."""
     return ": ".join(excerpt(text, 200) for text in (one.reason, one.message) if text) or "without a reason"
 
 
@@ -406,7 +412,7 @@ def _not_degraded(
         )
     busy = [one for one in ours if one.progressing or one.available is False]
     if busy:
-        said = "; ".join(f"{one.name} ({_said(one)})" for one in busy)
+        said = "; ".join(f"{one.name} ({said_by(one)})" for one in busy)
         return passed(
             "busy",
             f"The operator is at work on: {said}. How long for is not seen; let it end before eBPF mode is asked for.",

@@ -68,6 +68,8 @@ def ipvs_residue(given: Given) -> Outcome:
 
 _NFT = optional(NodeKind.nft_tables)
 _CHAINS = optional(NodeKind.kube_chains)
+RULES = (_NFT, _CHAINS)
+"""What tells of kube-proxy's rules, in whatever state it is."""
 _LISTENERS = optional(NodeKind.tcp_listeners)
 _NEEDED_PROGRAMS = required(NodeKind.programs)
 
@@ -104,8 +106,8 @@ def kube_proxy_residue(given: Given) -> Outcome:
                 ),
             )
         return passed("running", "kube-proxy runs, and has its rules, as it should for now.", required=needed)
-    tables, chains = _tables_left(given), _chains_left(given)
-    shown = ", ".join((*tables, *([chains] if chains else [])))
+    tables = _tables_left(given)
+    shown = rules_left(given)
     if not shown:
         for fact, what in ((given[_CHAINS], "chains of iptables"), (given[_NFT], "nftables tables")):
             if isinstance(fact, Unknown):
@@ -164,6 +166,12 @@ def kube_proxy_residue(given: Given) -> Outcome:
         required=needed,
         note=True,
     )
+
+
+def rules_left(given: Given) -> str:
+    """Say which of kube-proxy's rules are there, "" if none is; asks for RULES."""
+    chains = _chains_left(given)
+    return ", ".join((*_tables_left(given), *([chains] if chains else [])))
 
 
 def _tables_left(given: Given) -> tuple[str, ...]:

@@ -117,8 +117,10 @@ class ApiClient:
         deadline: float,
         connections: int,
         read_timeout: float = _READ_TIMEOUT,
+        tries: int = _TRIES,
     ) -> None:
         self._read_timeout = read_timeout
+        self._tries = tries
         self._renew = renew
         self._deadline = deadline
         self._connections = connections
@@ -160,6 +162,10 @@ class ApiClient:
         """Return the body at a path; ApiError if it is not to be had. `patient`: try a dead address again."""
         return self._tried("GET", _target(path, query), None, patient=patient).body
 
+    def start_of(self, path: str, query: Mapping[str, str], most: int) -> bytes:
+        """Return the first so many bytes at a path, and leave the rest unread; errors as with `get`."""
+        return self._tried("GET", _target(path, query), None, patient=True, most=most).body
+
     def post(self, path: str, body: bytes) -> bytes:
         """Return the answer to a review, which changes nothing; errors as with `get`."""
         return self._tried("POST", path, body, patient=True).body
@@ -185,16 +191,16 @@ class ApiClient:
             self._renew_road(self._road, ApiError(words, Reason.UNREACHABLE, 401))
         return self._road.access
 
-    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool) -> Answer:
+    def _tried(self, method: str, target: str, body: bytes | None, *, patient: bool, most: int | None = None) -> Answer:
         renewed, attempt = False, 0
         while True:
             road = self._road
             try:
-                return self._once(road, method, target, body, patient=patient)
+                return self._once(road, method, target, body, patient=patient, most=most)
             except _RetryableError as retry:
                 delay = min(_FIRST_DELAY * 2**attempt, _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311
                 delay = max(delay, retry.after or 0.0)
-                if attempt == _TRIES - 1:
+                if attempt == self._tries - 1:
                     raise retry.error from None
                 if delay >= min(self._left(), self._read_timeout):
                     asked = f"; it asked to wait {retry.after:g} s" if retry.after else ""
@@ -213,7 +219,9 @@ class ApiClient:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _once(self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool) -> Answer:
+    def _once(
+        self, road: _Road, method: str, target: str, body: bytes | None, *, patient: bool, most: int | None
+    ) -> Answer:
         left = min(self._left(), self._read_timeout)
         if left <= 0:
             raise ApiError("the time was up before it was asked for", Reason.TIMEOUT)
@@ -230,7 +238,7 @@ class ApiClient:
                 redirect=False,
             )
             try:
-                return Answer(self._body(response), _warnings(response))
+                return Answer(self._body(response, most), _warnings(response))
             finally:
                 response.release_conn()
         except HTTPError as error:
@@ -244,17 +252,21 @@ class ApiClient:
             words = "the request cannot be made: the credentials hold characters that no header may"
             raise ApiError(words, Reason.UNSUPPORTED) from None
 
-    def _body(self, response: urllib3.BaseHTTPResponse) -> bytes:
+    def _body(self, response: urllib3.BaseHTTPResponse, most: int | None) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        for chunk in response.stream(_CHUNK):
+        for chunk in response.stream(_CHUNK if most is None else min(most, _CHUNK)):
             chunks.append(chunk)
             size += len(chunk)
+            if most is not None and size >= most:
+                # What is left unread keeps the connection from being used again.
+                response.close()
+                break
             if self._left() <= 0:
                 raise ApiError("the answer took longer than --timeout allows", Reason.TIMEOUT, response.status)
             if size > _BODY_LIMIT:
                 raise ApiError(f"the answer is larger than {_BODY_LIMIT} bytes", Reason.TRUNCATED, response.status)
-        data = b"".join(chunks)
+        data = b"".join(chunks)[:most]
         if response.status in (200, 201):
             return data
         raise _refused(response, data)

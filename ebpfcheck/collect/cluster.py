@@ -20,6 +20,7 @@ from ebpfcheck.collect.objects import (
     addresses_of_endpoints,
     addresses_of_slices,
     calico_container,
+    calico_nodes_of,
     command_of,
     installation_of,
     is_observed,
@@ -75,6 +76,7 @@ U = TypeVar("U")
 # What eBPF mode needs of a node is below one of these.
 _KEPT_PATHS = ("/sys", "/proc", "/run", "/var/run")
 
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _OTHER_NETWORKS = (
     "anetd", "antrea-agent", "aws-node", "azure-cns", "azure-npm", "cilium", "kindnet", "kube-flannel",
     "kube-flannel-ds", "kube-ovn-cni", "kube-router", "ovnkube-node", "weave-net",
@@ -139,6 +141,7 @@ class _Answers:
             calico_version=self._information(),
             install=self._install(),
             calico_node=calico_node,
+            calico_nodes=self._queries.list_fact(self._asked.daemon_sets, calico_nodes_of),
             calico_pods=self._calico_pods_fact(),
             operator=self._first(self._asked.operators, deployment_of),
             typha=self._own("calico-typha"),
@@ -321,6 +324,8 @@ class _Answers:
                 if volume.host_path is not None and volume.host_path.path.startswith(_KEPT_PATHS)
             ),
             is_privileged=main.security_context is not None and main.security_context.privileged,
+            container=main.name or "calico-node",
+            template_generation=(metadata.annotations or {}).get(_TEMPLATE_GENERATION),
             marks=marks_of(metadata),
         )
 
@@ -386,7 +391,14 @@ class _Answers:
             if one.metadata.name == "default":
                 remembered = (one.metadata.annotations or {}).get("operator.tigera.io/bpfEnabled")
                 settings = merged([one.spec or wire.FelixSpec()])
-                default = FelixObject(settings=settings, operator_bpf_enabled=remembered, marks=marks_of(one.metadata))
+                spec = one.spec or wire.FelixSpec()
+                default = FelixObject(
+                    settings=settings,
+                    operator_bpf_enabled=remembered,
+                    metrics_enabled=spec.prometheus_metrics_enabled,
+                    metrics_port=spec.prometheus_metrics_port,
+                    marks=marks_of(one.metadata),
+                )
                 return Known(value=default, source=source)
         return Absent(source=source)
 

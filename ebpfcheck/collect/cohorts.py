@@ -5,13 +5,13 @@ from itertools import chain, islice, zip_longest
 
 import msgspec
 
-from ebpfcheck.model.facts import API_FACTS, Known, NodeFacts, NodeIdentity, NodeKind, Reason, Unknown
+from ebpfcheck.model.facts import API_FACTS, OWN_FACTS, Known, NodeFacts, NodeIdentity, NodeKind, Reason, Unknown
 from ebpfcheck.model.snapshot import Inference, Node, NodeTraits, Problem, Snapshot, SourceIndex, Unseen
 
 # What all nodes of a cohort share, beside their traits.
 _SHARED_FACTS = ("kernel_release", "os_image", "arch", "container_runtime", "kubelet_version", "operating_system")
 # Of what the API tells of a node, what a survey may tell of another one as well.
-_INHERITED = API_FACTS - {"felix"}
+_INHERITED = API_FACTS - OWN_FACTS
 _NOT_MACHINES = {
     "type=virtual-kubelet": "a virtual node stands for a service that runs pods elsewhere; there is nothing to look at",
     "eks.amazonaws.com/compute-type=fargate": "on Fargate nothing but the one pod runs that the node was made for",

@@ -15,6 +15,7 @@ from ebpfcheck.model.facts import (
     Known,
     KubeChains,
     Unknown,
+    rounded_down,
 )
 from ebpfcheck.versions import KernelRelease
 
@@ -56,7 +57,7 @@ def kube_chains(reader: SectionReader) -> Fact[KubeChains]:
     return Known(
         value=KubeChains(
             names=tuple(sorted(set(chains) - {"+"})),
-            of_services=10 ** (len(str(of_services)) - 1) if of_services else 0,
+            of_services=rounded_down(of_services),
         ),
         source=known[-1].source,
     )

@@ -16,6 +16,8 @@ _VARIABLES = (
     "CALICO_CGROUP_PATH", "CALICO_NETWORKING_BACKEND", "DATASTORE_TYPE", "ETCD_ENDPOINTS", "IP", "IP6",
     "IP_AUTODETECTION_METHOD", "IP6_AUTODETECTION_METHOD",
 )  # fmt: skip
+CALICO_NODES = ("calico-node", "canal", "rke2-canal")
+"""The names of DaemonSets that run calico-node."""
 _MANY_RESTARTS = 5
 _LONGEST_MESSAGE = 1000
 # Of a pod that is just being started.
@@ -48,6 +50,12 @@ def kube_proxies(found: Iterable[wire.DaemonSet]) -> list[wire.DaemonSet]:
         if _KUBE_PROXY.fullmatch(main_container(spec).image)
         and (spec.node_selector or {}).get("kubernetes.io/os") != "windows"
     ]
+
+
+def calico_nodes_of(found: Iterable[wire.DaemonSet]) -> tuple[str, ...]:
+    """Return the DaemonSets that run calico-node, each as NAMESPACE/NAME."""
+    named = (one.metadata for one in found if one.metadata.name in CALICO_NODES)
+    return tuple(sorted(f"{metadata.namespace}/{metadata.name}" for metadata in named))
 
 
 def calico_container(node: wire.DaemonSet) -> wire.Container:
@@ -99,18 +107,18 @@ def calico_pod(pod: wire.CalicoPod) -> CalicoPod:
         start=status.start_time,
         is_ready=bool(containers) and all(one.ready for one in containers),
         is_restarted=any(one.restart_count >= _MANY_RESTARTS for one in (*containers, *inits)),
-        waiting=tuple(
-            dict.fromkeys(
-                one.state.waiting.reason
-                for one in (*containers, *inits)
-                if one.state.waiting is not None and one.state.waiting.reason not in _USUAL_WAITS
-            )
-        ),
-        init_exits=tuple((one.name, code) for one in inits if (code := _exit_code(one))),
+        waiting=waits_of((*containers, *inits)),
+        init_exits=tuple((one.name, code) for one in inits if (code := exit_code_of(one))),
     )
 
 
-def _exit_code(status: wire.ContainerStatus) -> int:
+def waits_of(statuses: Iterable[wire.ContainerStatus]) -> tuple[str, ...]:
+    """Return why containers wait, but for what they wait for while they are just being started."""
+    reasons = (one.state.waiting.reason for one in statuses if one.state.waiting is not None)
+    return tuple(dict.fromkeys(reason for reason in reasons if reason not in _USUAL_WAITS))
+
+
+def exit_code_of(status: wire.ContainerStatus) -> int:
     """Return how an init container ended, now or, while it waits for its next try, the last time."""
     ended = status.state.terminated or status.last_state.terminated
     return ended.exit_code if ended else 0

@@ -214,12 +214,13 @@ def _defect(error: Exception) -> ApiError:
 class Queries:
     """Runs queries on a few threads; those that do not end in time are left behind and do not keep the process."""
 
-    def __init__(self, client: ApiClient, deadline: float, sources: SourceIndex) -> None:
+    def __init__(self, client: ApiClient, deadline: float, sources: SourceIndex, workers: int = WORKERS) -> None:
         self._client = client
         self._deadline = deadline
         self._sources = sources
+        self._workers = workers
         self._waiting: queue.SimpleQueue[Query | None] = queue.SimpleQueue()
-        for _ in range(WORKERS):
+        for _ in range(workers):
             threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
@@ -228,7 +229,7 @@ class Queries:
 
     def close(self) -> None:
         """Let each thread end once it is done with what it was asked."""
-        for _ in range(WORKERS):
+        for _ in range(self._workers):
             self._waiting.put(None)
 
     def start(self, query: Query) -> None:

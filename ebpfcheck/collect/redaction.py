@@ -38,9 +38,13 @@ from ebpfcheck.model.facts import (
     FELIX_NOT_GIVEN,
     NOT_COLLECTED,
     NOT_SURVEYED,
+    ONLY_VERIFIED,
     AttachedProgram,
     AttachedPrograms,
+    CalicoNodePod,
+    ContainerExit,
     EndpointTrial,
+    FelixLog,
     FelixSettings,
     Known,
     KubeChains,
@@ -110,6 +114,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "auto_host_endpoints": Rule.KEPT,
         "meshed_namespaces": (Rule.KEPT, Rule.KEPT),
         "other_networks": Rule.NAME,
+        "calico_nodes": Rule.NAME,
         "api_endpoints": Rule.TEXT,
         "service_cidrs": Rule.TEXT,
     },
@@ -129,6 +134,8 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "env_from": Rule.NAME,
         "init_containers": Rule.NAME,
         "host_paths": Rule.WORDS,
+        "container": Rule.KEPT,
+        "template_generation": Rule.KEPT,
     },
     CalicoPods: {"images": (Rule.IMAGE, Rule.KEPT), "waiting": (Rule.KEPT, Rule.KEPT)},
     InitExit: {"container": Rule.KEPT},
@@ -248,6 +255,21 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "unmanaged_devices": Rule.WORDS,
         "run_calico": Rule.KEPT,
         "calico_cgroup": Rule.TEXT,
+        "calico_node_pod": Rule.KEPT,
+        "felix_log": Rule.TEXT,
+        "felix_metrics": Rule.KEPT,
+    },
+    CalicoNodePod: {"phase": Rule.KEPT, "waiting": Rule.KEPT},
+    ContainerExit: {"container": Rule.KEPT},
+    FelixLog: {
+        "start": Rule.KEPT,
+        "mode": Rule.KEPT,
+        "fallback": Rule.TEXT,
+        "rules": Rule.KEPT,
+        "api_host": Rule.SERVER,
+        "api_port": Rule.KEPT,
+        "load_balancer": Rule.KEPT,
+        "signs": (Rule.KEPT, Rule.KEPT),
     },
     OsRelease: {"id": Rule.KEPT, "id_like": Rule.KEPT, "version": Rule.KEPT, "name": Rule.KEPT},
     Mount: {"point": Rule.TEXT, "fstype": Rule.KEPT, "source": Rule.WORDS, "options": Rule.WORDS},
@@ -367,7 +389,7 @@ _READ_OPTIONS = frozenset(
 )
 _PRIVATE_VARIABLE = re.compile(r"(?!FELIX_BPF).*(?:PASS|SECRET|TOKEN|KEY|CERT|CN$|SAN$|ADDR)")
 # What these say was written here, whatever a node may be called.
-_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, FELIX_NOT_GIVEN, SCAN_NOT_ASKED)
+_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, ONLY_VERIFIED, FELIX_NOT_GIVEN, SCAN_NOT_ASKED)
 
 # Names that say what kind of server they are of, not whose.
 _USUAL_CLUSTERS = ("kubernetes", "cluster.local")

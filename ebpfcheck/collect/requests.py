@@ -10,6 +10,7 @@ from ebpfcheck.collect import wire
 from ebpfcheck.collect.api_nodes import NodeReader
 from ebpfcheck.collect.apiclient import ApiClient, ApiError
 from ebpfcheck.collect.objects import (
+    CALICO_NODES,
     CalicoPod,
     addresses_of_slices,
     best_of,
@@ -46,7 +47,6 @@ CALICO_SYSTEM = "calico-system"
 # In one of these ways static pods of kube-proxy are labelled.
 _STATIC_KUBE_PROXY = ("k8s-app=kube-proxy", "component=kube-proxy")
 _KUBE_PROXIES = ("kube-proxy", "openshift-kube-proxy")
-_CALICO_NODES = ("calico-node", "canal", "rke2-canal")
 # How long what is merely of use for other requests may hold them up, in seconds.
 _PATIENCE = 5.0
 _RULES_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
@@ -303,7 +303,7 @@ class Requests:
 
     def calico_node_set(self) -> wire.DaemonSet | None:
         """Return the DaemonSet that runs calico-node."""
-        return best_of(self.daemon_sets.listing.items, _CALICO_NODES, (CALICO_SYSTEM, KUBE_SYSTEM))
+        return best_of(self.daemon_sets.listing.items, CALICO_NODES, (CALICO_SYSTEM, KUBE_SYSTEM))
 
     def kube_proxy_set(self) -> wire.DaemonSet | None:
         """Return the DaemonSet that runs kube-proxy; None where several do, as one that is off may hide another."""

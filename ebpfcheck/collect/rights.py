@@ -84,6 +84,12 @@ EXEC_NAMESPACES = ("calico-system", "kube-system")
 """Where calico-node may be: as the operator, and as manifests put it."""
 
 
+LOG_RULES = _each("", "pods/log", "get")
+"""What `ebpfcheck verify` takes besides: the logs of calico-node, in the namespaces where it may be."""
+METRICS_RULES = _each("", "pods/proxy", "get")
+"""What reading Felix's metrics takes besides, which `ebpfcheck verify` can do without."""
+
+
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
     """A rule that an API server says applies to an account."""
 

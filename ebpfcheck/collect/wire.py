@@ -232,7 +232,7 @@ class Waiting(Wire, frozen=True, kw_only=True):
 
 
 class Running(Wire, frozen=True, kw_only=True):
-    pass
+    started_at: datetime | None = None
 
 
 class Terminated(Wire, frozen=True, kw_only=True):
@@ -272,6 +272,27 @@ class CalicoPod(Wire, frozen=True, kw_only=True):
 
     spec: ImagesSpec = ImagesSpec()
     status: PodStatus | None = None
+
+
+class AgentMetadata(NodeMetadata, frozen=True, kw_only=True):
+    uid: str = ""
+    deletion_timestamp: datetime | None = None
+
+
+class AgentSpec(Wire, frozen=True, kw_only=True):
+    node_name: str = ""
+
+
+class AgentStatus(PodStatus, frozen=True, kw_only=True):
+    phase: str = ""
+
+
+class AgentPod(Wire, frozen=True, kw_only=True):
+    """A pod of calico-node whose log is read."""
+
+    metadata: AgentMetadata = AgentMetadata()
+    spec: AgentSpec = AgentSpec()
+    status: AgentStatus | None = None
 
 
 class ProbedContainer(Wire, frozen=True, kw_only=True):
@@ -446,6 +467,8 @@ class FelixSpec(msgspec.Struct, rename="camel"):
     mtu_iface_pattern: str | None = None
     nftables_mark_mask: int | None = None
     nftables_mode: str | None = None
+    prometheus_metrics_enabled: bool | None = None
+    prometheus_metrics_port: int | None = None
     vxlan_mtu: int | None = msgspec.field(default=None, name="vxlanMTU")
     vxlan_port: int | None = None
     wireguard_enabled: bool | None = None

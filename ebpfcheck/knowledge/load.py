@@ -19,6 +19,7 @@ from ebpfcheck.knowledge.plan_tables import PlanTables
 from ebpfcheck.knowledge.platform_tables import PlatformTables
 from ebpfcheck.knowledge.service_tables import ServiceTables
 from ebpfcheck.knowledge.types import Knowledge, Releases
+from ebpfcheck.knowledge.verify_tables import VerifyTables
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ def load_knowledge() -> Knowledge:
         health=_read("health.toml", HealthTables),
         known_bugs=_read("known_bugs.toml", KnownBugTables),
         plan=_read("plan.toml", PlanTables),
+        verify=_read("verify.toml", VerifyTables),
     )
 
 

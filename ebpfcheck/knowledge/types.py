@@ -28,6 +28,7 @@ from ebpfcheck.knowledge.plan_tables import PlanTables
 from ebpfcheck.knowledge.platform_tables import PlatformTables
 from ebpfcheck.knowledge.service_tables import ServiceTables
 from ebpfcheck.knowledge.table import Ranged, Table
+from ebpfcheck.knowledge.verify_tables import VerifyTables
 from ebpfcheck.versions import CalicoVersion
 
 
@@ -107,6 +108,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthTables
     known_bugs: KnownBugTables
     plan: PlanTables
+    verify: VerifyTables
     reads_endpoint_config_map: bool
     operator_needs_restart: bool
     """Whether the operator has to be restarted to see a new ConfigMap with the API server's address."""
@@ -136,6 +138,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     health: HealthTables
     known_bugs: KnownBugTables
     plan: PlanTables
+    verify: VerifyTables
 
     def covers(self, version: CalicoVersion) -> bool:
         """Whether the tables say anything of a release."""
@@ -218,6 +221,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             health=self.health,
             known_bugs=self.known_bugs,
             plan=self.plan,
+            verify=self.verify,
             reads_endpoint_config_map=version.within(self.platforms.api_endpoint.supported) is True,
             operator_needs_restart=version.within(self.platforms.api_endpoint.operator_restart) is True,
             operator_splits_pods=version.within(self.platforms.api_endpoint.operator_splits_pods) is True,

@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from ebpfcheck.knowledge.types import Release
-from ebpfcheck.model.facts import Absent, Fact, Install, Known, Reason, Unknown
+from ebpfcheck.model.facts import Absent, Dataplane, Fact, Install, Known, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity, Status
 from ebpfcheck.model.text import excerpt
 
@@ -34,7 +34,7 @@ class Need(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """A fact that a check asks for; T is what the check's function is given for it."""
 
     facts: tuple[str, ...]
-    mode: Literal["required", "settled", "optional", "first_of", "over_nodes"]
+    mode: Literal["required", "settled", "optional", "first_of", "over_nodes", "of_cluster"]
 
 
 def required(fact: Fact[T]) -> Need[T]:
@@ -66,6 +66,11 @@ def over_nodes(fact: Fact[T]) -> Need[tuple[Share[T], ...]]:
     return Need(facts=(_name(fact),), mode="over_nodes")
 
 
+def of_cluster(fact: Fact[T]) -> Need[Fact[T]]:
+    """Ask, in a check of a node, for a fact of its cluster such as `ClusterFacts.install`, in whatever state it is."""
+    return Need(facts=(_name(fact),), mode="of_cluster")
+
+
 def _name(fact: Any) -> str:
     # `NodeKind.arch` is a Fact[str] to the type checker; at run time it is the slot descriptor that knows its name.
     return str(fact.__name__)
@@ -87,11 +92,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Given:
-    """What a check's function is given: its needs, unwrapped, and what holds for the target release."""
+    """What a check's function is given: its needs, unwrapped, what holds for the target release, what should run."""
 
-    def __init__(self, release: Release, install: Install, values: Mapping[Need[Any], Any]) -> None:
+    def __init__(
+        self, release: Release, install: Install, values: Mapping[Need[Any], Any], expect: Dataplane = "bpf"
+    ) -> None:
         self.release = release
         self.install: Install = install
+        self.expect: Dataplane = expect
         self._values = values
 
     def __getitem__(self, need: Need[T]) -> T:

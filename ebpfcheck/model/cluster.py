@@ -52,6 +52,10 @@ class CalicoNode(msgspec.Struct, frozen=True, kw_only=True):
     by an older version."""
     is_privileged: bool | None = None
     """Whether its main container may do everything."""
+    container: str = "calico-node"
+    """The name of its main container."""
+    template_generation: str | None = None
+    """The number of its template, by which its pods are labelled too; None where it does not say."""
     marks: Marks = Marks()
 
 
@@ -130,6 +134,9 @@ class FelixObject(msgspec.Struct, frozen=True, kw_only=True):
     settings: FelixSettings
     operator_bpf_enabled: str | None = None
     """The annotation by which the operator remembers what it set bpfEnabled to."""
+    metrics_enabled: bool | None = None
+    """Whether Felix is to serve metrics; None where it is not set."""
+    metrics_port: int | None = None
     marks: Marks = Marks()
 
 
@@ -360,6 +367,8 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     install: Fact[Install] = NOT_COLLECTED
     """How Calico is installed."""
     calico_node: Fact[CalicoNode] = NOT_COLLECTED
+    calico_nodes: Fact[tuple[str, ...]] = NOT_COLLECTED
+    """All DaemonSets that run calico-node, each as NAMESPACE/NAME; `calico_node` is one of them."""
     calico_pods: Fact[CalicoPods] = NOT_COLLECTED
     operator: Fact[Deployment] = NOT_COLLECTED
     typha: Fact[Deployment] = NOT_COLLECTED

@@ -64,6 +64,7 @@ Fact: TypeAlias = Known[T] | Absent | Unknown
 
 NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
 NOT_SURVEYED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a look at the node itself tells, not the API")
+ONLY_VERIFIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only `ebpfcheck verify` reads that")
 FELIX_NOT_GIVEN = Unknown(
     reason=Reason.NOT_COLLECTED, detail="a node does not show it; --felix-config reads it from a file"
 )
@@ -235,6 +236,67 @@ class FelixSettings(msgspec.Struct, frozen=True, kw_only=True):
     wireguard_listening_port: int | None = None
 
 
+Dataplane = Literal["bpf", "iptables", "nftables"]
+"""What Felix may program."""
+DATAPLANE_NAMES: dict[Dataplane, str] = {"bpf": "eBPF mode", "iptables": "iptables mode", "nftables": "nftables mode"}
+"""What people call it."""
+
+
+class ContainerExit(msgspec.Struct, frozen=True, kw_only=True):
+    """A container that ended with an error, and did not end well since."""
+
+    container: str
+    code: int
+
+
+class CalicoNodePod(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pod of calico-node on a node shows."""
+
+    phase: str
+    """Running, Pending and the like, as kubelet says."""
+    is_ready: bool
+    is_current: bool | None = None
+    """Whether it was made by the template that the DaemonSet has now; None where that could not be told."""
+    is_leaving: bool = False
+    """Whether it is being deleted."""
+    waiting: tuple[str, ...] = ()
+    """Why containers wait (CrashLoopBackOff, ImagePullBackOff, ...)."""
+    init_exits: tuple[ContainerExit, ...] = ()
+    restarts: int = 0
+    """How often its containers were restarted, rounded down to 1, 10, 100 ..., since that differs from node to node."""
+
+
+class FelixLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What calico-node's log says of the Felix that runs there now."""
+
+    start: Literal["seen", "rotated", "unread"]
+    """Whether it holds the start of that Felix; rotated: the log that is left begins later than the container; unread:
+    it could not be found in the parts of the log that were read."""
+    mode: Literal["bpf", "standard", "starting"] | None = None
+    """The dataplane that it has chosen, None where its start was not seen."""
+    fallback: str | None = None
+    """Why eBPF mode was refused, "" where it was and the release does not log why; None where it was not."""
+    rules: Literal["iptables", "nftables"] | None = None
+    """What it writes its rules to, as far as it says."""
+    api_host: str | None = None
+    """The host of the API server that it was given."""
+    api_port: str | None = None
+    load_balancer: str | None = None
+    """For what connect-time load balancing is on."""
+    signs: tuple[tuple[str, int], ...] = ()
+    """The kinds of trouble in the last minutes of the log, each with how many lines tell of it, rounded down to 1, 10,
+    100 ..."""
+
+
+class FelixMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What Felix's metrics say of eBPF mode; both numbers are rounded down to 1, 10, 100 ..."""
+
+    endpoints: int
+    """How many endpoints it manages in eBPF mode; it serves 0 in other modes too."""
+    dirty: int
+    """How many of them it could not load programs for."""
+
+
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """What differs on every node."""
 
@@ -346,6 +408,10 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """What is mounted at /run/calico/cgroup."""
     api_endpoints: Fact[tuple[EndpointTrial, ...]] = NOT_COLLECTED
     """Addresses of the API server that the survey was given to try, the one to use first; Absent where none was."""
+    calico_node_pod: Fact[CalicoNodePod] = ONLY_VERIFIED
+    """Absent where calico-node has no pod on the node. This and the next two are read by `ebpfcheck verify` alone."""
+    felix_log: Fact[FelixLog] = ONLY_VERIFIED
+    felix_metrics: Fact[FelixMetrics] = ONLY_VERIFIED
 
 
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -360,7 +426,14 @@ Install = Literal["operator", "manifest", "none", "unknown"]
 API_FACTS = frozenset(
     {
         "kernel_release", "arch", "operating_system", "os_image", "kubelet_version", "container_runtime", "provider",
-        "max_pods", "platform_marks", "felix",
+        "max_pods", "platform_marks", "felix", "calico_node_pod", "felix_log", "felix_metrics",
     }
 )  # fmt: skip
 """The facts of a node that the API gives; all others take a look at the node itself."""
+OWN_FACTS = frozenset({"felix", "calico_node_pod", "felix_log", "felix_metrics"})
+"""Those of them that nodes alike need not share."""
+
+
+def rounded_down(number: int) -> int:
+    """Return the largest of 1, 10, 100 ... that is no larger; 0 for 0."""
+    return 10 ** (len(str(number)) - 1) if number > 0 else 0

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ebpfcheck.model.facts import Install, Reason, Source
+from ebpfcheck.model.facts import Dataplane, Install, Reason, Source
 from ebpfcheck.model.snapshot import Problem, Unseen
 
 REPORT_SCHEMA = "ebpfcheck.report/v1"
@@ -190,6 +190,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = REPORT_SCHEMA
     tool: Tool
     command: str
+    expect: Dataplane | None = None
+    """The dataplane that should run, of a report on what runs; None of one on whether eBPF mode would work."""
     scope: Scope = "nodes"
     started_at: datetime
     finished_at: datetime

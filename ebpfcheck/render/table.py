@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from ebpfcheck.model.facts import DATAPLANE_NAMES
 from ebpfcheck.model.report import Finding, Remediation, Report, Severity, Status, Verdict
 from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.render import RenderOptions
@@ -21,6 +22,13 @@ _VERDICTS = {
     Verdict.READY_WITH_WARNINGS: ("READY, WITH WARNINGS", "yellow"),
     Verdict.NOT_READY: ("NOT READY", "red"),
     Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "magenta"),
+}
+# Of what runs.
+_VERIFIED = {
+    **_VERDICTS,
+    Verdict.READY: ("VERIFIED", "green"),
+    Verdict.READY_WITH_WARNINGS: ("VERIFIED, WITH WARNINGS", "yellow"),
+    Verdict.NOT_READY: ("NOT VERIFIED", "red"),
 }
 
 
@@ -68,7 +76,7 @@ def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> No
 
 
 def _verdict(page: Page, report: Report) -> None:
-    words, color = _VERDICTS[report.verdict]
+    words, color = (_VERDICTS if report.expect is None else _VERIFIED)[report.verdict]
     summary = report.summary
     counts = ", ".join(
         f"{number} {word}"
@@ -80,12 +88,19 @@ def _verdict(page: Page, report: Report) -> None:
         ("As far as the API can tell: " if report.scope == "api" else "")
         + words
         + (f" by {run} of {every} checks" if run < every else "")
-        + f": {report.target.name}, Calico {report.calico.version} in eBPF mode"
+        + f": {report.target.name}{_runs(report)} Calico {report.calico.version}"
+        + f" in {DATAPLANE_NAMES[report.expect or 'bpf']}"
         + (f" ({counts})" if counts else "")
         + ("; the nodes themselves were not looked at (see --probe)" if _is_blind(report) else ""),
         words,
         color,
     )
+
+
+def _runs(report: Report) -> str:
+    """Return what stands between the name of what was looked at and that of Calico."""
+    is_so = report.expect is not None and report.verdict in (Verdict.READY, Verdict.READY_WITH_WARNINGS)
+    return " runs" if is_so else ","
 
 
 def _context(report: Report) -> str:
@@ -98,6 +113,9 @@ def _context(report: Report) -> str:
     elif coverage.nodes_total > 1 or coverage.unseen:
         least = "at least " if report.target.kind == "cluster" and coverage.nodes_unlisted else ""
         looked = f"{coverage.nodes_surveyed:,} of {least}{coverage.nodes_total:,} nodes looked at"
+        if report.expect is not None:
+            itself = f", {looked} themselves" if coverage.nodes_surveyed else ""
+            looked = f"{least}{coverage.nodes_total:,} nodes by what calico-node shows there{itself}"
         inferred = f", {coverage.nodes_inferred:,} inferred from nodes alike" if coverage.nodes_inferred else ""
         parts.append(looked + inferred)
     if calico.remark:
@@ -114,7 +132,7 @@ def _context(report: Report) -> str:
 
 def _is_blind(report: Report) -> bool:
     """Whether a cluster's nodes were left to the API alone."""
-    return report.target.kind == "cluster" and report.coverage.nodes_surveyed == 0
+    return report.target.kind == "cluster" and report.coverage.nodes_surveyed == 0 and report.expect is None
 
 
 _LEAD = 12

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 
 from ebpfcheck.checks.builtin import BUILTIN
+from ebpfcheck.checks.builtin_verify import VERIFY_CHECKS
 from ebpfcheck.engine import judge
 from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.codec import decode_snapshot, schema_of
-from ebpfcheck.model.facts import Install, NodeKind
+from ebpfcheck.model.facts import Dataplane, Install, NodeKind
 from ebpfcheck.model.report import Severity, Status
 from tests.acceptance.command import run
-from tests.builders import ROOT, facts, judged, judged_cluster, snapshot
+from tests.builders import ROOT, cluster_snapshot, facts, judged, judged_cluster, snapshot
 from tests.stories import CLUSTERS
 
 PAGES = ROOT / "docs" / "checks"
+ALL = (*BUILTIN, *VERIFY_CHECKS)
+DATAPLANES: tuple[Dataplane, ...] = ("bpf", "iptables", "nftables")
 HEADINGS = [
     "## What it looks at",
     "## Why it matters",
@@ -35,10 +39,11 @@ def test_the_law_holds() -> None:
 
 
 def test_each_check_has_a_page_and_each_page_a_check() -> None:
-    assert {page.stem for page in PAGES.glob("*.md")} == {check.id for check in BUILTIN}
+    assert {page.stem for page in PAGES.glob("*.md")} == {check.id for check in ALL}
+    assert len({check.id for check in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize("check", BUILTIN, ids=[check.id for check in BUILTIN])
+@pytest.mark.parametrize("check", ALL, ids=[check.id for check in ALL])
 def test_each_page_says_what_a_page_must(check: object) -> None:
     text = (PAGES / f"{check.id}.md").read_text()  # type: ignore[attr-defined]
     assert text.startswith(f"# {check.id}: {check.title}\n")  # type: ignore[attr-defined]
@@ -120,6 +125,10 @@ def test_no_check_fails_at_a_release_where_it_says_it_cannot() -> None:
             for finding in judge(look, checks, load_knowledge().at(minor), "unknown"):
                 assert "The check itself failed" not in finding.message, finding.message
                 assert finding.status is not Status.FAIL or finding.severity is Severity.BLOCKER
+            for expect in DATAPLANES if look.cluster else ():
+                for finding in judge(look, VERIFY_CHECKS, load_knowledge().at(minor), "unknown", expect):
+                    assert "The check itself failed" not in finding.message, finding.message
+                    assert finding.status is not Status.FAIL or finding.severity is Severity.BLOCKER
 
 
 @pytest.mark.parametrize("install", ["operator", "manifest", "none", "unknown"])
@@ -131,6 +140,10 @@ def test_nothing_known_means_nothing_passes_and_nothing_fails(install: Install) 
             else:
                 finding = judged(check, NodeKind(), str(minor), install)
             assert finding.status in (Status.UNKNOWN, Status.NOT_APPLICABLE), (check.id, minor)
+        for expect in DATAPLANES:
+            nothing = cluster_snapshot(ClusterFacts(), NodeKind())
+            for finding in judge(nothing, VERIFY_CHECKS, load_knowledge().at(minor), install, expect):
+                assert finding.status in (Status.UNKNOWN, Status.NOT_APPLICABLE), (finding.id, minor)
 
 
 def test_the_readme_shows_both_commands_and_lists_every_exit_code() -> None:

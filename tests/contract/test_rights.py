@@ -81,6 +81,14 @@ def test_what_is_no_service_account_is_refused(account: str) -> None:
     ("options", "rights"),
     [
         (
+            ("--verify",),
+            {namespace: {"pods/log": {"get"}} for namespace in ("kube-system", "calico-system")},
+        ),
+        (
+            ("--verify", "--metrics"),
+            {namespace: {"pods/log": {"get"}, "pods/proxy": {"get"}} for namespace in ("kube-system", "calico-system")},
+        ),
+        (
             ("--probe", "exec"),
             {namespace: {"pods/exec": {"create", "get"}} for namespace in ("kube-system", "calico-system")},
         ),
@@ -99,7 +107,7 @@ def test_what_is_no_service_account_is_refused(account: str) -> None:
         ),
     ],
 )
-def test_a_probe_adds_roles_of_namespaces_and_nothing_else(
+def test_more_than_reading_adds_roles_of_namespaces_and_nothing_else(
     printed: list[dict[str, Any]], options: tuple[str, ...], rights: dict[str, dict[str, set[str]]]
 ) -> None:
     result = run("rbac", "--service-account", "ci:checker", *options)
@@ -127,6 +135,7 @@ def test_a_probe_adds_roles_of_namespaces_and_nothing_else(
         ("--probe", "exec", "--probe-namespace", "probes"),
         *(("--probe", "pod", "--probe-namespace", name) for name in ("", "A", "-a", "a.b", "a\nb", "a" * 64)),
         ("--probe", "all"),
+        ("--metrics",),
     ],
 )
 def test_what_is_no_place_for_probes_is_refused(options: tuple[str, ...]) -> None:

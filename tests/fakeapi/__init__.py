@@ -8,6 +8,7 @@ from tests.fakeapi.pods import ALWAYS
 from tests.fakeapi.proxy import ForwardProxy, forward_proxy
 from tests.fakeapi.server import TOKEN, USER, FakeApi, Fault, Request, expire_continue_after
 from tests.fakeapi.story import Object, Story
+from tests.fakeapi.storylogs import LongLog, StoryLog, felix
 from tests.fakeapi.watch import WatchFault
 
 __all__ = [
@@ -19,12 +20,15 @@ __all__ = [
     "FakeApi",
     "Fault",
     "ForwardProxy",
+    "LongLog",
     "Object",
     "PodLife",
     "Request",
     "Story",
+    "StoryLog",
     "WatchFault",
     "expire_continue_after",
+    "felix",
     "forward_proxy",
     "pod_security",
     "quota",

@@ -40,7 +40,7 @@ def log(pods: Pods, pod: Object, query: Mapping[str, str]) -> Reply:
     container = container_of(pod, query.get("container", ""))
     kept = pods.kept(pod)
     if kept is None:
-        return Stream(iter(()), "text/plain")
+        return pods.story_logs.answer(pod, query)
     if "nodeName" not in pod["spec"]:
         return Answer(204, Body(b""))
     if kept.life.log_error is not None:

@@ -18,6 +18,7 @@ from tests.fakeapi.placing import node_for
 from tests.fakeapi.podlife import WAITING, PodLife
 from tests.fakeapi.status import StatusError
 from tests.fakeapi.story import Object
+from tests.fakeapi.storylogs import StoryLogs
 from tests.fakeapi.watch import WatchFault
 
 # Seconds that the Job controller waits before it replaces a pod that failed, and before it asks again for one refused;
@@ -62,6 +63,7 @@ class Pods:
         self.pods = catalog.resources["v1", "pods"]
         self.most_at_once = 0
         self.watch_faults: list[WatchFault] = []
+        self.story_logs = StoryLogs()
         self._lock = catalog.changed
         self._lives: dict[str | None, list[PodLife]] = {None: [PodLife()]}
         self._execs: dict[tuple[str | None, str | None], ExecLife] = {}

@@ -1,7 +1,7 @@
 """Requests that write Jobs and pods, read logs or run commands: from HTTP to what they mean, and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -143,6 +143,8 @@ class Workloads:
         """The answer to a request for a log or a command; None if there is nothing of that name."""
         if (info.subresource, info.verb) == ("log", "get"):
             return log(self._pods, self._pod(info), dict(info.query))
+        if (info.subresource, info.verb) == ("proxy", "get") and info.path.endswith("/proxy/metrics"):
+            return self._pods.story_logs.metrics(self._pod(replace(info, name=info.name.partition(":")[0])))
         if info.subresource == "exec" and info.verb in ("get", "create"):
             return self._exec(info, headers, may_create)
         return None

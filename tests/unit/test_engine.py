@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from ebpfcheck.engine import decide, judge, summarize
@@ -12,6 +13,7 @@ from ebpfcheck.model.check import (
     check,
     fail,
     first_of,
+    of_cluster,
     optional,
     passed,
     required,
@@ -53,6 +55,34 @@ def test_nodes_that_share_an_outcome_share_a_finding() -> None:
         (Status.FAIL, ("b",)),
     ]
     assert seen == ["x86_64", "s390x"], "each distinct set of needed facts is judged once"
+
+
+def test_a_check_of_a_node_may_ask_for_a_fact_of_its_cluster() -> None:
+    pods = of_cluster(ClusterFacts.pod_count)
+
+    @check(id="t", title="T", category="t", severity=Severity.BLOCKER, needs=(ARCH, pods))
+    def both(given: Given) -> Outcome:
+        count = given[pods]
+        return passed("ok", f"{given[ARCH]} {count.value if isinstance(count, Known) else 'untold'}")
+
+    one = snapshot(kind(arch=known("x86_64")))
+    whole = msgspec.structs.replace(one, cluster=ClusterFacts(pod_count=known(7)))
+    assert [judge(each, (both,), RELEASE, "none")[0].message for each in (one, whole)] == ["x86_64 untold", "x86_64 7"]
+    (finding,) = judge(whole, (both,), RELEASE, "none")
+    assert [entry.fact for entry in finding.evidence] == ["pod_count", "arch"]
+
+
+def test_what_should_run_is_told_to_checks() -> None:
+    told: list[str] = []
+
+    def judge_with(given: Given) -> Outcome:
+        told.append(given.expect)
+        return passed("ok", "good")
+
+    one = snapshot(kind(arch=known("x86_64")))
+    judge(one, (checking(judge_with),), RELEASE, "none")
+    judge(one, (checking(judge_with),), RELEASE, "none", "nftables")
+    assert told == ["bpf", "nftables"]
 
 
 def test_findings_carry_evidence_with_its_source() -> None:

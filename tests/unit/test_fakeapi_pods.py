@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +35,7 @@ from tests.fakeapi import (
     Object,
     PodLife,
     Story,
+    StoryLog,
     WatchFault,
     pod_security,
     quota,
@@ -1018,3 +1020,23 @@ def test_the_python_client(api: FakeApi, kubeconfig: Path) -> None:
         # Its own close() leaves the socket open if the server has closed first.
         told.sock.shutdown()
     assert api.pods.left() == []
+
+
+def test_the_log_and_the_metrics_of_a_pod_of_the_story(wire: Wire) -> None:
+    def told(path: str) -> tuple[int, bytes]:
+        response = wire.send("GET", f"{AGENT}{path}")
+        return response.status, response.read()
+
+    began = datetime(2026, 11, 28, 9, 0, tzinfo=UTC)
+    lines = [(began + timedelta(minutes=number), f"line {number}") for number in range(5)]
+    logs = wire.api.pods.story_logs
+    assert told("/log") == (200, b"")
+    logs.of_node[None] = StoryLog(lines)
+    stamped = b"2026-11-28T09:03:00.000000000Z line 3\n2026-11-28T09:04:00.000000000Z line 4\n"
+    assert told("/log") == (200, b"".join(f"{text}\n".encode() for _, text in lines))
+    assert told("/log?timestamps=true&tailLines=2") == (200, stamped)
+    assert told("/log?timestamps=true&sinceTime=2026-11-28T09:02:01Z") == (200, stamped)
+    assert told("/log?timestamps=true&limitBytes=9&tailLines=2") == (200, stamped[:9])
+    assert told(":9091/proxy/metrics")[0] == 503
+    logs.of_node[None] = StoryLog(lines, "up 1\n")
+    assert told(":9091/proxy/metrics") == (200, b"up 1\n")

@@ -22,6 +22,8 @@ from ebpfcheck.engine import judge
 from ebpfcheck.model.cluster import ClusterFacts, KubeProxy
 from ebpfcheck.model.codec import decode_snapshot, encode_snapshot, schema_of
 from ebpfcheck.model.facts import (
+    CalicoNodePod,
+    FelixLog,
     FelixSettings,
     Known,
     Link,
@@ -136,6 +138,8 @@ def filled() -> Snapshot:
         vxlans=known((Vxlan(name="vxlan0", port=1, is_up=True, takes_all_vnis=False, namespace="blue"),)),
         felix=known(FelixSettings(bpf_data_iface_pattern="^eth", bpf_l3_iface_pattern="^wg", mtu_iface_pattern="^eth")),
         calico_cgroup=known(MountStack(visible=mount)),
+        felix_log=known(FelixLog(start="seen", mode="standard", fallback="it", api_host="api", signs=(("dirty", 1),))),
+        calico_node_pod=known(CalicoNodePod(phase="Running", is_ready=True)),
     )
     kinds, nodes = fold_nodes(
         NodeFacts(identity=NodeIdentity(name=name, addresses=(("eth0", "10.20.30.41/24"),)), kind=one)
