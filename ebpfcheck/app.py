@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -34,6 +34,9 @@ from ebpfcheck.model.text import excerpt, visible
 from ebpfcheck.registry import load_registry, load_verify_registry
 from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
+
+if TYPE_CHECKING:
+    from ebpfcheck.plan.case import Case
 
 VersionSource = Literal["flag", "cluster", "default"]
 
@@ -120,21 +123,32 @@ class Judge:
         `endpoint`: the API server's address to give to Calico, instead of what is found; `dsr`: with direct server
         return in the end.
         """
+        # Imported here since nothing else takes it.
+        from ebpfcheck.plan.build import plan_of
+        from ebpfcheck.plan.hypothesis import with_dsr
+
+        case, report = self._case(snapshot, started_at, endpoint)
+        finding = None
+        if dsr:
+            check = self._registry.find("cluster.dsr")
+            (finding,) = judge(with_dsr(snapshot), [check], case.release, case.install)
+        return plan_of(case, snapshot, report, self._settings.fail_on, dsr=finding)
+
+    def rollback(self, snapshot: Snapshot, started_at: datetime) -> Plan:
+        """Return the way back from what a cluster is configured for; UsageError if the snapshot holds none."""
+        from ebpfcheck.plan.rollback import rollback_from
+
+        case, report = self._case(snapshot, started_at, None)
+        return rollback_from(case, snapshot, report, self._settings.fail_on)
+
+    def _case(self, snapshot: Snapshot, started_at: datetime, endpoint: Endpoint | None) -> "tuple[Case, Report]":
+        from ebpfcheck.plan.case import PLAN_NEEDS, case_of
+
         if snapshot.cluster is None:
             raise UsageError("a plan is for a cluster, and the snapshot holds none")
         report = self.report(snapshot, "plan", started_at)
         _, release, install = self._aim(snapshot)
-        # Imported here since nothing else takes it.
-        from ebpfcheck.plan.build import plan_of
-        from ebpfcheck.plan.case import PLAN_NEEDS, case_of
-        from ebpfcheck.plan.hypothesis import with_dsr
-
-        case = case_of(gather(snapshot, PLAN_NEEDS, release, install), snapshot.cluster, endpoint)
-        finding = None
-        if dsr:
-            check = self._registry.find("cluster.dsr")
-            (finding,) = judge(with_dsr(snapshot), [check], release, install)
-        return plan_of(case, snapshot, report, self._settings.fail_on, dsr=finding)
+        return case_of(gather(snapshot, PLAN_NEEDS, release, install), snapshot.cluster, endpoint), report
 
     def usable_endpoints(self, snapshot: Snapshot) -> tuple[Endpoint, ...]:
         """Return the addresses by which Calico might reach the API server, the one to use first."""

@@ -858,11 +858,23 @@ def verify(
         return _report(judge, found, "verify", started_at, outputs, options, color, save, interruption)
 
 
-@app.command(short_help="Write the way back from a plan.")
+@app.command(short_help="Write the way back from eBPF mode.")
 def rollback(
     plan_file: Annotated[
-        str, typer.Argument(metavar="PLAN", help="The plan.json of `plan --write`, its directory, or - for stdin.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[PLAN]",
+            help="The plan.json of `plan --write`, its directory, or - for stdin; none stands for the current cluster.",
+        ),
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="From what `cluster --save` saved, with no cluster; - reads stdin."),
+    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    calico_version: ClusterCalicoVersionOption = None,
+    install: ClusterInstallOption = None,
     format: Annotated[
         list[str] | None,
         typer.Option(
@@ -872,23 +884,56 @@ def rollback(
             help="text (the default), markdown, json or sh, to stdout or a file; may be given more than once.",
         ),
     ] = None,
+    timeout: TimeoutOption = 120.0,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
 ) -> int:
-    """Write the way back from eBPF mode, to exactly what was there when the plan was made. It changes nothing itself.
+    """Write the way back from eBPF mode. It changes nothing itself.
 
-    Example: ebpfcheck rollback change-4711 -f sh=rollback.sh
+    With the PLAN that enabled it, to exactly what was there when that was made; without, from what the cluster is
+    configured for now to the standard dataplane.
+
+    Examples: ebpfcheck rollback change-4711 -f sh=rollback.sh
+              ebpfcheck rollback --context prod
     """
-    from ebpfcheck.collect.snapshots import load_plan
-    from ebpfcheck.plan.rollback import rollback_of
     from ebpfcheck.render import ROLLBACK_RENDERERS, plan_renderer
 
-    outputs = _outputs(format, ROLLBACK_RENDERERS, default="text")
-    back = rollback_of(load_plan(plan_file))
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    on_cluster = (kubeconfig, context) != (None, None)
+
+    def prepared() -> tuple["Judge", list[tuple[str, str | None]]]:
+        from ebpfcheck.app import Judge
+
+        judge = Judge(_settings(calico_version, install, None, None, FailOn.fail))
+        return judge, _outputs(format, ROLLBACK_RENDERERS, default="text")
+
+    if plan_file is not None:
+        from ebpfcheck.collect.snapshots import load_plan
+        from ebpfcheck.plan.rollback import rollback_of
+
+        if snapshot is not None or on_cluster or calico_version is not None or install is not None:
+            raise _usage_error("PLAN says all there is to know: only --format and how it is shown go with it")
+        outputs = _outputs(format, ROLLBACK_RENDERERS, default="text")
+        back = rollback_of(load_plan(plan_file))
+    elif snapshot is not None:
+        from ebpfcheck.collect.snapshots import load_snapshot
+
+        if on_cluster:
+            raise _usage_error("--snapshot is instead of a cluster: no --kubeconfig or --context")
+        judge, outputs = prepared()
+        back = judge.rollback(load_snapshot(snapshot), started_at)
+    else:
+        _end_on_sigterm()
+        with _interruption() as interruption:
+            where = _Where(kubeconfig, context, timeout)
+            seen, judge, outputs = _collected(where, None, None, prepared, interruption)
+        if interruption.has_come():
+            return _INTERRUPTED
+        back = judge.rollback(seen, started_at)
     options = _options(color, verbose, quiet)
     _deliver([(plan_renderer(name)(back, _for(file, options, color)), file) for name, file in outputs])
-    return 0
+    return back.exit_code
 
 
 @app.command(short_help="List the checks, or explain one.")

@@ -65,7 +65,7 @@ def plan_of(case: Case, snapshot: Snapshot, report: Report, fail_on: FailOn, *, 
         forecast=tuple(_forecast(case)) if pairs else (),
         steps=tuple(_marked(pair.there, safe=safe) for pair in pairs),
         rollback=_way_back(case, pairs),
-        residue=tuple(_residue(case)),
+        residue=tuple(residue_of(case)),
     )
 
 
@@ -108,17 +108,22 @@ def _mended_by_switch(pairs: Sequence[Pair]) -> set[str]:
     return found | ({"cluster.api-endpoint.present"} if "bpfNetworkBootstrap" in fields else set())
 
 
-def _lacking(case: Case) -> Iterator[Blocker]:
-    """Return what the plan itself lacks."""
+def lacking_install(case: Case) -> Iterator[Blocker]:
+    """Return why there are no steps at all."""
     if case.install == "none":
         yield Blocker(id="", message="Calico is not installed here: install it first, in eBPF mode if you like.")
-        return
-    if case.install == "unknown":
+    elif case.install == "unknown":
         yield Blocker(
             id="",
             message="How Calico is installed could not be told, by the operator or by manifests, and the steps hang on "
             "it: --install operator or --install manifest names it.",
         )
+
+
+def _lacking(case: Case) -> Iterator[Blocker]:
+    """Return what the plan itself lacks."""
+    yield from lacking_install(case)
+    if case.install not in ("operator", "manifest"):
         return
     if case.is_on or case.bootstraps or not case.release.reads_endpoint_config_map:
         return
@@ -240,7 +245,8 @@ def _forecast(case: Case) -> Iterator[str]:
         yield f"{' and '.join(unseen)} were not seen, so that more may be cut than is said here.".capitalize()
 
 
-def _residue(case: Case) -> Iterator[str]:
+def residue_of(case: Case) -> Iterator[str]:
+    """Return what stays on nodes after the way back."""
     release = case.release
     for entry in release.plan.residue:
         is_here = entry.install in ("", case.install)

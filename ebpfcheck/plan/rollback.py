@@ -1,11 +1,40 @@
-"""The way back: of a plan, to what was there when it was made."""
+"""The way back: of a plan, to what was there when it was made; without one, to the standard dataplane."""
+
+from collections.abc import Iterator
 
 import msgspec
 
-from ebpfcheck.model.plan import Plan
-from ebpfcheck.model.report import Verdict
+from ebpfcheck.checks.kube_proxy_state import CLEANUP, is_on
+from ebpfcheck.exitcodes import FailOn, exit_code
+from ebpfcheck.model.facts import Known
+from ebpfcheck.model.plan import (
+    Action,
+    Blocker,
+    Condition,
+    FieldChange,
+    FieldIs,
+    Manual,
+    Patch,
+    Pause,
+    Plan,
+    RolledOut,
+    Step,
+    Target,
+    Value,
+)
+from ebpfcheck.model.report import Finding, Report, Status, Verdict
+from ebpfcheck.model.snapshot import Snapshot
+from ebpfcheck.plan.build import lacking_install, residue_of
+from ebpfcheck.plan.case import CLUSTER_NETWORK, INSTALLATION, Case, unread
+from ebpfcheck.plan.steps import made, verified_off
 
-_METHOD = "It leads back to what was there when the plan was made: each field gets the value that it had then."
+_TO_PLAN = "It leads back to what was there when the plan was made: each field gets the value that it had then."
+_TO_DEFAULTS = (
+    "It leads back to the standard dataplane. What was set before eBPF mode is not known without the plan that enabled "
+    "it, so that fields get their defaults."
+)
+_CUTS = "Connections that eBPF programs keep are cut, those through Services among them."
+_STANDARD = "Iptables"
 
 
 def rollback_of(plan: Plan) -> Plan:
@@ -17,11 +46,237 @@ def rollback_of(plan: Plan) -> Plan:
         direction="rollback",
         verdict=Verdict.READY,
         exit_code=0,
-        method=_METHOD,
+        method=_TO_PLAN,
         blockers=(),
         undecided=(),
         cautions=(),
-        forecast=("Connections that eBPF programs keep are cut, those through Services among them.",),
+        forecast=(_CUTS,),
         steps=plan.rollback,
         rollback=(),
     )
+
+
+def rollback_from(case: Case, snapshot: Snapshot, report: Report, fail_on: FailOn) -> Plan:
+    """Return the way from what a cluster is configured for now to the standard dataplane."""
+    steps = tuple(made(step) for step in _steps(case, report))
+    blockers, undecided = tuple(lacking_install(case)), tuple(unread(case))
+    verdict = Verdict.NOT_READY if blockers else Verdict.INCONCLUSIVE if undecided else Verdict.READY
+    service = case.facts.kubernetes_service
+    return Plan(
+        tool=report.tool,
+        direction="rollback",
+        made_at=report.finished_at,
+        snapshot_taken_at=snapshot.taken_at,
+        target=report.target,
+        calico=report.calico,
+        dataplane=report.discovered.dataplane if report.discovered is not None else None,
+        verdict=verdict,
+        exit_code=exit_code(verdict, fail_on),
+        method=_TO_DEFAULTS if steps else "Nothing of eBPF mode is configured: there is nothing to take back.",
+        api_servers=case.api_servers,
+        cluster_ip=service.value.cluster_ips[0] if isinstance(service, Known) and service.value.cluster_ips else None,
+        calico_node=case.node_target,
+        blockers=blockers,
+        undecided=undecided,
+        cautions=tuple(_kept(case)) if steps else (),
+        forecast=(_CUTS,) if steps else (),
+        steps=tuple(msgspec.structs.replace(step, is_safe=not blockers and not undecided) for step in steps),
+        residue=tuple(residue_of(case)) if steps else (),
+    )
+
+
+def _steps(case: Case, report: Report) -> Iterator[Step]:
+    if case.install not in ("operator", "manifest"):
+        return
+    found = [
+        *([_ownership(report)] if _is_asked(case) else []),
+        _direct_return(case),
+        _disable(case),
+        _kube_proxy(case),
+        _management(case),
+        _felix(case),
+    ]
+    steps = [step for step in found if step is not None]
+    yield from steps
+    if steps:
+        yield verified_off(case)
+
+
+def _ownership(report: Report) -> Step | None:
+    """The operator may turn bpfEnabled off."""
+    finding: Finding | None = next((one for one in report.findings if one.id == "cluster.felix.ownership"), None)
+    if finding is None or finding.status not in (Status.FAIL, Status.WARN) or finding.remediation is None:
+        return None
+    return Step(
+        id="ownership",
+        title="Let the operator take bpfEnabled for its own again",
+        why=finding.message,
+        actions=(Manual(text=finding.remediation.text, commands=finding.remediation.commands),),
+        see="cluster.felix.ownership passes.",
+        see_commands=("ebpfcheck cluster --only cluster.felix.ownership",),
+        stop="TigeraStatus calico stays Degraded.",
+    )
+
+
+def _direct_return(case: Case) -> Step | None:
+    mode = case.settings.bpf_external_service_mode
+    if mode in (None, "Tunnel"):
+        return None
+    return Step(
+        id="dsr",
+        title="Let answers go back by the node that was asked",
+        why="Direct server return is a setting of eBPF mode.",
+        actions=(_patch(case.felix_target, (("spec", "bpfExternalServiceMode"), mode, None)),),
+        disrupts="Connections from outside to Services whose pods are on another node are cut.",
+        see="The field is gone.",
+        stop="FelixConfiguration has changed meanwhile.",
+    )
+
+
+def _disable(case: Case) -> Step | None:
+    release, node, asked = case.release, case.node_target, case.installation
+    times = release.plan.times
+    rolled: tuple[Condition, ...] = (RolledOut(target=node, minutes=times.rollout_minutes),) if node is not None else ()
+    actions: tuple[Action, ...]
+    after = rolled
+    if case.has_dataplane_field:
+        network = ("spec", "calicoNetwork")
+        changes: list[tuple[tuple[str, ...], Value, Value]] = []
+        if _is_asked(case):
+            changes.append(((*network, "linuxDataplane"), asked.linux_dataplane, _STANDARD))
+        if asked.bpf_network_bootstrap == "Enabled":
+            # The operator takes one without the other for a mistake, so both go in one request.
+            changes.append(((*network, "bpfNetworkBootstrap"), asked.bpf_network_bootstrap, None))
+        actions = (_patch(INSTALLATION, *changes),) if changes else ()
+        if not _is_asked(case) and case.settings.bpf_enabled is True:
+            # Somebody has turned it on past the operator, which sets what nobody has set.
+            actions = (*actions, _patch(case.felix_target, (("spec", "bpfEnabled"), True, None)))
+        if not actions:
+            return None
+        if release.operator_sets_felix:
+            off = FieldIs(
+                target=case.felix_target, path=("spec", "bpfEnabled"), value=False, minutes=times.rollout_minutes
+            )
+            after = (off, *rolled)
+        after = (*after, *_proxy_back(case))
+    elif case.felix.nodes(is_on) and case.settings.bpf_enabled is True:
+        restarting = Pause(seconds=times.kubelet_seconds, why="Felix restarts itself on every node")
+        actions = (_patch(case.felix_target, (("spec", "bpfEnabled"), True, False)), restarting)
+    else:
+        return None
+    return Step(
+        id="enable",
+        title="Disable eBPF mode",
+        why="On its restart Felix removes its programs and goes on with the standard dataplane.",
+        actions=actions,
+        after=after,
+        disrupts=_CUTS,
+        see="Every pod of calico-node is Ready.",
+        see_commands=("ebpfcheck verify --expect iptables --wait 10m",),
+        stop="A pod of calico-node does not become Ready.",
+    )
+
+
+def _is_asked(case: Case) -> bool:
+    """Whether the operator is asked for eBPF mode."""
+    return case.has_dataplane_field and case.installation.linux_dataplane == case.release.calico.operator.bpf
+
+
+def _proxy_back(case: Case) -> tuple[Condition, ...]:
+    """Return when the operator has brought kube-proxy back, where it is the one who does."""
+    target, key = case.proxy_target, case.release.kube_proxy.switch.selectors[1]
+    seen = case.proxy.seen
+    is_operators = case.installation.kube_proxy_management == "Enabled"
+    if target is None or seen is None or not is_operators or key not in dict(seen.node_selector):
+        return ()
+    times = case.release.plan.times
+    path = ("spec", "template", "spec", "nodeSelector", key)
+    return (
+        FieldIs(target=target, path=path, value=None, minutes=times.minutes),
+        RolledOut(target=target, minutes=times.minutes),
+    )
+
+
+def _kube_proxy(case: Case) -> Step | None:
+    proxy, target, openshift = case.proxy, case.proxy_target, case.openshift
+    if not proxy.is_off and proxy.state != "inside":
+        return None
+    selectors = case.release.kube_proxy.switch.selectors
+    actions: list[Action] = []
+    after: list[Condition] = []
+    if openshift is not None:
+        if openshift.deploy_kube_proxy is not False:
+            return None
+        actions.append(_patch(CLUSTER_NETWORK, (("spec", "deployKubeProxy"), False, True)))
+    else:
+        own = [] if case.installation.kube_proxy_management != "Enabled" else [selectors[1]]
+        kept = dict(proxy.seen.node_selector) if proxy.seen is not None else {}
+        keys = [key for key in selectors if key in kept and key not in own]
+        if target is not None and keys:
+            path = ("spec", "template", "spec", "nodeSelector")
+            actions.append(_patch(target, *(((*path, key), kept[key], None) for key in keys)))
+            after.append(RolledOut(target=target, minutes=case.release.plan.times.minutes))
+        actions += [Manual(text=owner.undo or f"Take back what was changed at {owner.name}.") for owner in proxy.owners]
+        if not actions:
+            if own or proxy.seen is not None:
+                return None
+            actions.append(Manual(text="Switch kube-proxy on again where it is started on the nodes."))
+    return Step(
+        id="kube-proxy-off",
+        title="Bring kube-proxy back",
+        why="Nobody else serves Services once eBPF mode is off.",
+        actions=tuple(actions),
+        after=tuple(after),
+        disrupts="kube-proxy makes its rules anew on each node.",
+        see="kube-proxy runs on every node.",
+        stop="A node has no kube-proxy: it has no Services.",
+    )
+
+
+def _management(case: Case) -> Step | None:
+    if case.installation.kube_proxy_management != "Enabled":
+        return None
+    change = (("spec", "calicoNetwork", "kubeProxyManagement"), "Enabled", None)
+    return Step(
+        id="kube-proxy-management",
+        title="Let the operator leave kube-proxy alone",
+        why="It has brought kube-proxy back, and is asked to look after it no longer.",
+        actions=(_patch(INSTALLATION, change),),
+        see="kube-proxy runs on every node.",
+        stop="kube-proxy is still kept off the nodes: the operator no longer brings it back once this is done.",
+    )
+
+
+def _felix(case: Case) -> Step | None:
+    settings, release = case.settings, case.release
+    found: list[tuple[str, Value]] = [(CLEANUP, settings.bpf_kube_proxy_iptables_cleanup_enabled)]
+    if release.healthz_field is not None:
+        found.append((release.healthz_field, settings.bpf_kube_proxy_healthz_port))
+    changes = [(("spec", field), value, None) for field, value in found if value is not None]
+    if not changes:
+        return None
+    return Step(
+        id="felix",
+        title="Take out of FelixConfiguration what was set for eBPF mode",
+        why="It has no use without eBPF mode, and would surprise whoever enables it one day.",
+        actions=(_patch(case.felix_target, *changes),),
+        see="The fields are gone.",
+        stop="FelixConfiguration has changed meanwhile.",
+    )
+
+
+def _kept(case: Case) -> Iterator[Blocker]:
+    """Return what is left as it is, since nobody can tell whether it was so before."""
+    if case.settings.vxlan_port not in (None, case.release.network.vxlan.port):
+        yield Blocker(
+            id="",
+            message=f"vxlanPort stays {case.settings.vxlan_port}: whether it was set for eBPF mode is not known.",
+        )
+    if case.override is not None:
+        name = case.release.platforms.api_endpoint.config_map
+        yield Blocker(id="", message=f"The ConfigMap {name} stays, which does no harm.")
+
+
+def _patch(target: Target, *changes: tuple[tuple[str, ...], Value, Value]) -> Patch:
+    fields = (FieldChange(path=path, before=before, after=after) for path, before, after in changes)
+    return Patch(target=target, fields=tuple(fields))

@@ -597,8 +597,12 @@ def verified_off(case: Case) -> Step:
 
 def _dataplane_before(case: Case) -> str:
     """Return the dataplane that the way back leads to, as `verify --expect` calls it."""
-    asked = (case.installation.linux_dataplane or "").lower()
-    return "nftables" if asked == "nftables" or case.settings.nftables_mode == "Enabled" else "iptables"
+    if case.install == "operator":
+        # It sets Felix's mode by the dataplane that it is asked for.
+        is_nftables = case.installation.linux_dataplane == "Nftables"
+    else:
+        is_nftables = case.settings.nftables_mode == "Enabled"
+    return "nftables" if is_nftables else "iptables"
 
 
 def workloads(case: Case) -> Pair | None:

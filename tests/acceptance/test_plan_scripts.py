@@ -221,6 +221,23 @@ def test_back_from_half_way(tmp_path: Path) -> None:
         assert change.api.owned() == before
 
 
+def test_back_without_a_plan(tmp_path: Path) -> None:
+    """A cluster that runs eBPF mode since long ago, by the script that is written for it now."""
+    with change_for("ebpf-healthy", tmp_path) as change:
+        assert dataplane(change.api) is True
+        assert kube_proxies(change.api) == 0
+        change.place.mkdir()
+        script = change.place / "rollback.sh"
+        result = run("rollback", "--kubeconfig", str(change.kubeconfig), "-f", f"sh={script}")
+        assert result.returncode == 0, result.stderr
+        change.rolled_back()
+        assert dataplane(change.api) is False
+        assert kube_proxies(change.api) == len(change.api.objects("Node"))
+        (installation,) = change.api.objects("Installation")
+        assert installation["spec"]["calicoNetwork"]["linuxDataplane"] == "Iptables"
+        assert "kubeProxyManagement" not in installation["spec"]["calicoNetwork"]
+
+
 def test_what_somebody_has_changed_since(tmp_path: Path) -> None:
     with change_for("aks", tmp_path) as change:
         change.plan()

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import yaml
 
+from ebpfcheck.app import Judge
 from ebpfcheck.model.codec import PlanError, decode_plan, encode_json, schema_of
 from ebpfcheck.model.facts import Endpoint, Reason, Unknown
 from ebpfcheck.model.plan import Create, Delete, FieldIs, FreshNode, Manual, Patch, Plan, Reached, Restart, Step
@@ -18,7 +19,8 @@ from ebpfcheck.plan.actions import manifest_of
 from ebpfcheck.plan.reach import reach_manifest
 from ebpfcheck.plan.rollback import rollback_of
 from ebpfcheck.render.plan_files import files_of
-from tests.plans import applied, objects_of, plan_for, plan_of, snapshot_of
+from ebpfcheck.settings import Settings
+from tests.plans import NOW, applied, objects_of, plan_for, plan_of, snapshot_of
 from tests.stories import CLUSTERS
 
 VARIANTS: tuple[dict[str, Any], ...] = (
@@ -294,3 +296,80 @@ def test_the_way_back_of_the_way_back() -> None:
 def test_not_a_plan(data: bytes, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         decode_plan(data)
+
+
+def way_back(name: str, **options: Any) -> Plan:
+    return Judge(Settings(**options)).rollback(snapshot_of(name), NOW)
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_back_without_a_plan(name: str) -> None:
+    """What recorded clusters have set of eBPF mode is gone, and nothing else is touched."""
+    plan, start = way_back(name), objects_of(name)
+    objects = copy.deepcopy(start)
+    for action in changing(plan):
+        applied(objects, action)
+    for (resource, _, _), item in objects.items():
+        if resource.startswith("felixconfigurations"):
+            assert not item["spec"].get("bpfEnabled") or _is_operators(objects)
+            assert item["spec"].get("bpfExternalServiceMode") in (None, "Tunnel")
+        if resource == "installations.operator.tigera.io":
+            network = item["spec"].get("calicoNetwork", {})
+            assert network.get("linuxDataplane") != "BPF"
+            assert network.get("bpfNetworkBootstrap") != "Enabled"
+            assert network.get("kubeProxyManagement") != "Enabled"
+        if resource == "daemonsets.apps" and item["metadata"]["name"] == "kube-proxy":
+            assert "non-calico" not in item["spec"]["template"]["spec"].get("nodeSelector", {})
+    assert bool(plan.steps) == (objects != start or any(isinstance(one, Manual) for one in actions_of(plan)))
+
+
+def actions_of(plan: Plan) -> list[Any]:
+    return [action for step in plan.steps for action in step.actions]
+
+
+def _is_operators(objects: dict[Any, Any]) -> bool:
+    """Whether bpfEnabled is the operator's to turn off, once the Installation says so."""
+    return any(resource == "installations.operator.tigera.io" for resource, _, _ in objects)
+
+
+def test_back_past_the_operator() -> None:
+    plan = way_back("operator-3.28-hand-set")
+    ids = [step.id for step in plan.steps]
+    assert ids == ["enable", "kube-proxy-off", "verify"]
+    patch = plan.steps[0].actions[0]
+    assert isinstance(patch, Patch)
+    # What nobody has set the operator sets itself; what somebody has, it refuses to touch.
+    assert (patch.fields[0].path, patch.fields[0].after) == (("spec", "bpfEnabled"), None)
+
+
+def test_back_with_the_operator_that_keeps_kube_proxy_away() -> None:
+    plan = way_back("ebpf-healthy")
+    assert [step.id for step in plan.steps] == ["enable", "kube-proxy-management", "verify"]
+    waits = [one.value for one in plan.steps[0].after if isinstance(one, FieldIs)]
+    assert waits == [False, None]
+    assert any("--expect iptables" in command for command in plan.steps[-1].see_commands)
+
+
+def test_back_in_one_patch() -> None:
+    """The operator takes bpfNetworkBootstrap without eBPF mode for a mistake."""
+    plan = way_back("bootstrap-plus-configmap")
+    patch = next(one for one in actions_of(plan) if isinstance(one, Patch))
+    assert {field.path[-1] for field in patch.fields} == {"linuxDataplane", "bpfNetworkBootstrap"}
+
+
+def test_nothing_to_take_back() -> None:
+    plan = way_back("green")
+    assert plan.steps == ()
+    assert plan.exit_code == 0
+    assert "nothing to take back" in plan.method
+
+
+def test_back_where_it_could_not_be_read() -> None:
+    snapshot = snapshot_of("ebpf-healthy")
+    assert snapshot.cluster is not None
+    hidden = msgspec.structs.replace(
+        snapshot.cluster, felix_default=Unknown(reason=Reason.FORBIDDEN, detail="it may not be read")
+    )
+    plan = Judge(Settings()).rollback(msgspec.structs.replace(snapshot, cluster=hidden), NOW)
+    assert plan.exit_code == 3
+    assert not plan.steps[0].is_safe
