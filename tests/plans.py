@@ -68,6 +68,12 @@ def value_at(item: Object, path: Iterable[str]) -> Any:
     return place
 
 
+def changing(plan: Plan) -> list[Patch | Create | Delete]:
+    """What a plan changes, in its order."""
+    actions = (action for step in plan.steps for action in step.actions)
+    return [action for action in actions if isinstance(action, Patch | Create | Delete)]
+
+
 def applied(objects: dict[Key, Object], action: Action) -> None:
     """Change the objects as a server does; an AssertionError if they are not as the action takes them to be."""
     if isinstance(action, Patch):

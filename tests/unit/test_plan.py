@@ -13,14 +13,14 @@ import yaml
 from ebpfcheck.app import Judge
 from ebpfcheck.model.codec import PlanError, decode_plan, encode_json, schema_of
 from ebpfcheck.model.facts import Endpoint, Reason, Unknown
-from ebpfcheck.model.plan import Create, Delete, FieldIs, FreshNode, Manual, Patch, Plan, Reached, Restart, Step
+from ebpfcheck.model.plan import Create, FieldIs, FreshNode, Manual, Patch, Plan, Reached, Restart, Step
 from ebpfcheck.model.report import Verdict
 from ebpfcheck.plan.actions import manifest_of
 from ebpfcheck.plan.reach import reach_manifest
 from ebpfcheck.plan.rollback import rollback_of
 from ebpfcheck.render.plan_files import files_of
 from ebpfcheck.settings import Settings
-from tests.plans import NOW, applied, objects_of, plan_for, plan_of, snapshot_of
+from tests.plans import NOW, applied, changing, objects_of, plan_for, plan_of, snapshot_of
 from tests.stories import CLUSTERS
 
 VARIANTS: tuple[dict[str, Any], ...] = (
@@ -29,11 +29,6 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"endpoint": Endpoint(host="lb.example.net", port=443)},
     {"version": "v3.31.7"},
 )
-
-
-def changing(plan: Plan) -> list[Patch | Create | Delete]:
-    actions = (action for step in plan.steps for action in step.actions)
-    return [action for action in actions if isinstance(action, Patch | Create | Delete)]
 
 
 def step_of(plan: Plan, step_id: str) -> Step:
