@@ -32,10 +32,13 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-say() { printf '%s\n' "$*"; }
+# What a cluster says may hold what a terminal acts on.
+plain() { printf '%s' "$*" | tr -d '\000-\037\177'; }
+
+say() { printf '%s\n' "$(plain "$*")"; }
 
 stop() {
-    printf '%s: stopped: %s\n' "$0" "$*" >&2
+    printf '%s: stopped: %s\n' "$0" "$(plain "$*")" >&2
     exit 1
 }
 

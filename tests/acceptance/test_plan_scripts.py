@@ -1,5 +1,6 @@
 """enable.sh and rollback.sh, run for real by sh with kubectl against a fake API server whose controllers react."""
 
+import json
 import os
 import pty
 import signal
@@ -336,3 +337,46 @@ def test_scripts_refuse_bad_words(arguments: tuple[str, ...], tmp_path: Path) ->
         )
         assert result.returncode == 2
         assert "--accept-unknown" in result.stderr
+
+
+HOSTILE = "x'; touch pwned; $(touch pwned) `touch pwned` \"\n\x1b[2J| & > pwned #"
+
+
+def test_names_are_never_run(tmp_path: Path) -> None:
+    """A snapshot from somewhere else, whose names are commands."""
+    snapshot = json.loads((FIXTURES / "snapshots" / "manifest-ipip" / "snapshot.json").read_text())
+    cluster = snapshot["cluster"]
+    cluster["services"]["value"]["sctp"] = {"count": 0, "examples": []}
+    cluster["workloads"]["value"]["sctp"] = {"count": 0, "examples": []}
+    for fact, fields in {
+        "kube_proxy": ("name", "namespace"),
+        "calico_node": ("name", "namespace", "image"),
+        "context": (),
+    }.items():
+        if not fields:
+            cluster[fact]["value"] = HOSTILE
+        for field in fields:
+            cluster[fact]["value"][field] = HOSTILE
+    (tmp_path / "snapshot.json").write_text(json.dumps(snapshot))
+    place = tmp_path / "change"
+    made = run("plan", "--snapshot", str(tmp_path / "snapshot.json"), "--write", str(place), "-f", "markdown")
+    assert place.is_dir(), made.stderr
+    assert "\x1b" not in made.stdout
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    # It says yes to everything, and every value is as it was.
+    for name, text in {
+        "kubectl": '#!/bin/sh\ncase "$*" in *clusterIP*) echo 10.96.0.1 ;; *image*) printf %s "$IMAGE" ;; esac\n',
+        "sleep": "#!/bin/sh\n",
+    }.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    env = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path), "IMAGE": HOSTILE}
+    for script in ("enable.sh", "rollback.sh"):
+        done = subprocess.run(
+            ("sh", str(place / script), "--yes", "--accept-unknown", "--done", "kube-proxy-off"),
+            env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "== 1." in done.stdout, done.stdout + done.stderr
+    assert not list(tmp_path.rglob("pwned"))
