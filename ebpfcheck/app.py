@@ -125,21 +125,28 @@ class Judge:
         """
         # Imported here since nothing else takes it.
         from ebpfcheck.plan.build import plan_of
-        from ebpfcheck.plan.hypothesis import with_dsr
+        from ebpfcheck.plan.hypothesis import with_dsr, with_override
 
         case, report = self._case(snapshot, started_at, endpoint)
-        finding = None
-        if dsr:
-            check = self._registry.find("cluster.dsr")
-            (finding,) = judge(with_dsr(snapshot), [check], case.release, case.install)
-        return plan_of(case, snapshot, report, self._settings.fail_on, dsr=finding)
+        supposed = [("cluster.dsr", with_dsr(snapshot))] if dsr else []
+        override = case.new_override
+        if override is not None:
+            supposed.append(("cluster.api-endpoint.usable", with_override(snapshot, override)))
+        hypotheses = [
+            finding
+            for name, supposition in supposed
+            for finding in judge(supposition, [self._registry.find(name)], case.release, case.install)
+        ]
+        running = running_version(case.facts, self._knowledge)
+        fail_on = self._settings.fail_on
+        return _named(plan_of(case, snapshot, report, fail_on, running=running, hypotheses=hypotheses))
 
     def rollback(self, snapshot: Snapshot, started_at: datetime) -> Plan:
         """Return the way back from what a cluster is configured for; UsageError if the snapshot holds none."""
         from ebpfcheck.plan.rollback import rollback_from
 
         case, report = self._case(snapshot, started_at, None)
-        return rollback_from(case, snapshot, report, self._settings.fail_on)
+        return _named(rollback_from(case, snapshot, report, self._settings.fail_on))
 
     def _case(self, snapshot: Snapshot, started_at: datetime, endpoint: Endpoint | None) -> "tuple[Case, Report]":
         from ebpfcheck.plan.case import PLAN_NEEDS, case_of
@@ -174,6 +181,14 @@ class Judge:
 def _is_partial(snapshot: Snapshot) -> bool:
     """Whether nodes that should have been looked at were not."""
     return bool(snapshot.unseen) or any(problem.source.startswith("--probe") for problem in snapshot.problems)
+
+
+def _named(plan: Plan) -> Plan:
+    """Return the plan; UsageError if it names what no API server does, as a snapshot that was made up may."""
+    wrong = plan.misnamed()
+    if wrong is not None:
+        raise UsageError(f"the snapshot names {excerpt(wrong, 60)!r}, which no API server does")
+    return plan
 
 
 def coverage_of(snapshot: Snapshot) -> Coverage:

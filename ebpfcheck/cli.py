@@ -732,9 +732,10 @@ def plan(
         from ebpfcheck.documents import write_directory
         from ebpfcheck.render.plan_files import files_of
 
-        if not made.steps:
-            raise _usage_error(f"--write: there are no steps to write: {made.method[0].lower()}{made.method[1:]}")
-        write_directory("--write", write, files_of(made))
+        if made.steps:
+            write_directory("--write", write, files_of(made))
+        else:
+            _complain(f"--write: there are no steps, and {write} was not made")
     options = _options(color, verbose, quiet)
     _deliver([(plan_renderer(name)(made, _for(file, options, color)), file) for name, file in outputs])
     if save is not None:

@@ -228,7 +228,7 @@ def service_address(found: wire.Service) -> ServiceAddress:
     ips = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
     if not ips or not spec.ports:
         raise ValueError("it has no ClusterIP or no port")
-    return ServiceAddress(cluster_ips=ips, port=spec.ports[0].port)
+    return ServiceAddress(cluster_ips=ips, port=spec.ports[0].port, uid=found.metadata.uid)
 
 
 def addresses_of_slices(slices: Iterable[wire.EndpointSlice]) -> Iterable[str]:

@@ -168,7 +168,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
     },
     FelixObject: {"operator_bpf_enabled": Rule.KEPT},
     IpPool: {"name": Rule.NAME, "cidr": Rule.TEXT, "ipip_mode": Rule.KEPT, "vxlan_mode": Rule.KEPT},
-    ServiceAddress: {"cluster_ips": Rule.TEXT},
+    ServiceAddress: {"cluster_ips": Rule.TEXT, "uid": Rule.HIDDEN},
     EndpointOverride: {
         "namespace": Rule.NAME,
         "name": Rule.KEPT,

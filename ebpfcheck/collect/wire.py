@@ -367,6 +367,7 @@ class ServiceStatus(Wire, frozen=True, kw_only=True):
 
 class ServiceMetadata(Wire, frozen=True, kw_only=True):
     name: str = ""
+    uid: str = ""
     namespace: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None

@@ -33,9 +33,20 @@ class Residue(Table, frozen=True, kw_only=True):
     source: str
 
 
+class AfterRestart(Table, frozen=True, kw_only=True):
+    """What has to be started anew after the switch; plan.toml explains `when`."""
+
+    releases: str
+    when: Literal["always", "mtu"]
+    words: str
+    remedy: str
+    source: str
+
+
 class PlanTables(Table, frozen=True, kw_only=True):
     """plan.toml: the change to eBPF mode and back."""
 
     times: Times
     disruption: tuple[Disruption, ...]
+    restart: tuple[AfterRestart, ...]
     residue: tuple[Residue, ...]

@@ -165,6 +165,8 @@ class ServiceAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     cluster_ips: tuple[str, ...]
     port: int
+    uid: str = ""
+    """What no other cluster has; empty where it was not read, as by an older version."""
 
 
 class EndpointOverride(msgspec.Struct, frozen=True, kw_only=True):

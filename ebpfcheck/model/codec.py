@@ -9,6 +9,7 @@ from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
 from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
 from ebpfcheck.model.report import REPORT_SCHEMA, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
+from ebpfcheck.model.text import excerpt
 
 
 class SnapshotError(ValueError):
@@ -80,7 +81,11 @@ def decode_plan(data: bytes) -> Plan:
     try:
         header = msgspec.json.decode(data, type=_Header)
         if header.schema == PLAN_SCHEMA:
-            return msgspec.json.decode(data, type=Plan)
+            plan = msgspec.json.decode(data, type=Plan)
+            wrong = plan.misnamed()
+            if wrong is None:
+                return plan
+            raise PlanError(f"{excerpt(wrong, 60)!r} in it is no name that an API server gives")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PlanError(f"it does not have the shape of {PLAN_SCHEMA}: {error}") from error
     raise PlanError(f"it is not {PLAN_SCHEMA}" + (f", but {header.schema}" if header.schema else ""))

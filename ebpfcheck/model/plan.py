@@ -3,6 +3,8 @@
 Published as `ebpfcheck.plan/v1`.
 """
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -11,6 +13,10 @@ import msgspec
 from ebpfcheck.model.report import ApiEndpoint, CalicoTarget, Remediation, ReportTarget, Tool, Verdict
 
 PLAN_SCHEMA = "ebpfcheck.plan/v1"
+
+_WORD = re.compile(r"[a-z][a-z-]*")
+# A DNS subdomain, as Kubernetes wants it.
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 Value: TypeAlias = bool | int | str | tuple[str, ...] | None
 """The value of a field; None where it is not set."""
@@ -115,16 +121,31 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition", 
     minutes: int
 
 
-class AddressTaken(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition", tag="address_taken"):
-    """The operator has put an address of the API server into calico-node's template."""
+class VariableIs(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition", tag="variable_is"):
+    """The operator has set a variable of calico-node in its template, or taken it away (None)."""
 
     target: Target
-    host: str
+    name: str
+    value: str | None
+    minutes: int
+
+
+class Gone(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition", tag="gone"):
+    """No pods of a DaemonSet are wanted any more, or it is not there at all."""
+
+    target: Target
+    minutes: int
+
+
+class Runs(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition", tag="runs"):
+    """Pods of a DaemonSet are wanted, and all of them are ready."""
+
+    target: Target
     minutes: int
 
 
 class FreshNode(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition", tag="fresh_node"):
-    """A node that joined or was rebooted since the plan was begun has become Ready."""
+    """A node that joined or was rebooted since this was first asked has become Ready, and calico-node on it."""
 
     namespace: str
     """Where calico-node runs."""
@@ -136,7 +157,7 @@ class Confirmed(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition"
     question: str
 
 
-Condition: TypeAlias = RolledOut | FieldIs | Reached | AddressTaken | FreshNode | Confirmed
+Condition: TypeAlias = RolledOut | FieldIs | VariableIs | Gone | Runs | Reached | FreshNode | Confirmed
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,8 +213,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     api_endpoint: ApiEndpoint | None = None
     """The address by which Calico is to reach the API server; None where the operator finds it, or none is known."""
     api_servers: tuple[str, ...] = ()
-    cluster_ip: str | None = None
-    """That of the Service default/kubernetes, by which the cluster is known again."""
+    cluster_id: str = ""
+    """The uid of the Service default/kubernetes, by which the cluster is known again; empty where it is not known."""
     calico_node: Target | None = None
     image: str | None = None
     """What calico-node runs when the plan is made."""
@@ -215,3 +236,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def is_safe(self) -> bool:
         """Whether nothing speaks against the change."""
         return not self.blockers and not self.undecided
+
+    def misnamed(self) -> str | None:
+        """Return a name in it that no API server gives, and that a command could take for something else."""
+        for step in (*self.steps, *self.rollback):
+            if not _WORD.fullmatch(step.id):
+                return step.id
+        for target in self._targets():
+            for name in (target.resource, target.name, target.namespace):
+                if name is not None and not _NAME.fullmatch(name):
+                    return name
+        return None
+
+    def _targets(self) -> Iterator[Target]:
+        if self.calico_node is not None:
+            yield self.calico_node
+        for step in (*self.steps, *self.rollback):
+            for one in (*step.before, *step.actions, *step.after):
+                target = getattr(one, "target", None)
+                if target is not None:
+                    yield target
+                namespace = getattr(one, "namespace", None)
+                if namespace is not None:
+                    yield Target(resource="pods", name="pods", namespace=namespace)

@@ -14,11 +14,13 @@ from ebpfcheck.model.text import excerpt
 from ebpfcheck.plan import steps
 from ebpfcheck.plan.case import Case, unread
 from ebpfcheck.plan.steps import Pair, made
+from ebpfcheck.versions import CalicoVersion
 
 _MENDED = {
     "dns": ("cluster.dns.nodelocal",),
     "mesh": ("cluster.mesh.ctlb",),
     "kube-proxy-stays": ("cluster.kube-proxy.cleanup", "cluster.kube-proxy.healthz-port"),
+    # What the address is worth is judged as if it were there already.
     "api-endpoint": ("cluster.api-endpoint.present", "cluster.api-endpoint.usable"),
     "kube-proxy-off": ("cluster.kube-proxy.cleanup", "cluster.kube-proxy.managed", "cluster.kube-proxy.healthz-port"),
 }
@@ -28,22 +30,42 @@ _SAFE_ANYWAY = ("kube-proxy-mode", "dns")
 """Steps that may be done, or have to be, while the cluster is not ready yet."""
 
 
-def plan_of(case: Case, snapshot: Snapshot, report: Report, fail_on: FailOn, *, dsr: Finding | None = None) -> Plan:
-    """Return the plan for a cluster; with `dsr`, what the report would say of direct server return were it on."""
+def plan_of(
+    case: Case,
+    snapshot: Snapshot,
+    report: Report,
+    fail_on: FailOn,
+    *,
+    running: CalicoVersion | None,
+    hypotheses: Sequence[Finding] = (),
+) -> Plan:
+    """Return the plan for a cluster.
+
+    `running`: the release that it runs, None where that is not known; `hypotheses`: what the checks would say of direct
+    server return, if that is asked for, and of the API server's address, were they there.
+    """
+    dsr = next((one for one in hypotheses if one.id == "cluster.dsr"), None)
     pairs = tuple(_pairs(case, report, dsr))
+    first = steps.felix_default(case, pairs)
+    pairs = (first, *pairs) if first is not None else pairs
     mended = {check for pair in pairs for check in _MENDED.get(pair.there.id, ())} | _mended_by_switch(pairs)
-    blockers = (*_lacking(case), *_of(report, Status.FAIL, mended), *_of_dsr(dsr, Status.FAIL))
-    undecided = (*unread(case), *_undecided(report, mended))
+    supposed = [one for one in hypotheses if one.id != "cluster.dsr"]
+    blockers = (
+        *_lacking(case),
+        *_of(report.findings, Status.FAIL, mended),
+        *_of(hypotheses, Status.FAIL),
+        *(_other_release(case, running) if pairs else ()),
+    )
+    undecided = (*unread(case), *_undecided(report, mended), *_of(supposed, Status.UNKNOWN))
     cautions = (
-        *_of(report, Status.WARN, mended),
-        *_of_dsr(dsr, Status.WARN, Status.UNKNOWN),
+        *_of(report.findings, Status.WARN, mended),
+        *_of(hypotheses, Status.WARN),
+        # It is the last step and easily taken back, so that what is not known of it keeps nobody from the rest.
+        *_of([dsr] if dsr is not None else [], Status.UNKNOWN),
         *_owned(report),
     )
-    if case.is_on and not pairs:
-        blockers, undecided = (), ()
     verdict = _verdict(blockers, undecided, cautions)
     safe = verdict in (Verdict.READY, Verdict.READY_WITH_WARNINGS)
-    service = case.facts.kubernetes_service
     return Plan(
         tool=report.tool,
         made_at=report.finished_at,
@@ -56,7 +78,7 @@ def plan_of(case: Case, snapshot: Snapshot, report: Report, fail_on: FailOn, *, 
         method=_method(case, pairs),
         api_endpoint=None if case.bootstraps else case.endpoint,
         api_servers=case.api_servers,
-        cluster_ip=service.value.cluster_ips[0] if isinstance(service, Known) and service.value.cluster_ips else None,
+        cluster_id=case.cluster_id,
         calico_node=case.node_target,
         image=case.calico_node.image if case.calico_node is not None else None,
         blockers=blockers,
@@ -79,10 +101,12 @@ def _pairs(case: Case, report: Report, dsr: Finding | None) -> Iterator[Pair]:
             steps.dns(case),
             steps.mesh(case),
             steps.kube_proxy_stays(case),
+            steps.reach(case),
             *steps.address(case),
             steps.proof(case),
             steps.kube_proxy_off(case),
             steps.enable(case),
+            steps.nft_tables(case),
             steps.verification(case),
             steps.workloads(case),
         ]
@@ -92,10 +116,20 @@ def _pairs(case: Case, report: Report, dsr: Finding | None) -> Iterator[Pair]:
         yield last
 
 
+_SERVICES_FIRST = ("enable", "kube-proxy-off")
+
+
 def _way_back(case: Case, pairs: Sequence[Pair]) -> tuple[Step, ...]:
-    back = tuple(pair.back for pair in reversed(pairs) if pair.back is not None)
-    goes = any(step.id == "enable" for step in back)
-    return (*back, made(steps.verified_off(case))) if goes else back
+    """Return the way back: first what brings Services back, then what is waited for, then the rest, the last first."""
+    back = [pair.back for pair in reversed(pairs) if pair.back is not None]
+    first = [step for step in back if step.id in _SERVICES_FIRST]
+    rest = [step for step in back if step.id not in _SERVICES_FIRST]
+    if not any(step.id == "enable" for step in first):
+        return tuple(back)
+    if case.manages_kube_proxy:
+        # The operator brings kube-proxy back for as long as it is asked to look after it.
+        return (*first[:1], made(steps.settled(case)), *first[1:], *rest, made(steps.verified_off(case)))
+    return (*first, made(steps.settled(case)), *rest, made(steps.verified_off(case)))
 
 
 def _mended_by_switch(pairs: Sequence[Pair]) -> set[str]:
@@ -141,20 +175,29 @@ def _lacking(case: Case) -> Iterator[Blocker]:
         )
 
 
-def _of(report: Report, status: Status, mended: Iterable[str]) -> Iterator[Blocker]:
-    for finding in report.findings:
+def _other_release(case: Case, running: CalicoVersion | None) -> Iterator[Blocker]:
+    target = case.release.version
+    if running is None:
+        yield Blocker(
+            id="",
+            message=f"Which release of Calico runs could not be told, and the steps are those of {target}.",
+        )
+    elif (running.major, running.minor) != (target.major, target.minor):
+        yield Blocker(
+            id="",
+            message=f"The cluster runs Calico {running}, and the steps are those of {target}: upgrade first, or plan "
+            "without --calico-version.",
+        )
+
+
+def _of(findings: Iterable[Finding], status: Status, mended: Iterable[str] = ()) -> Iterator[Blocker]:
+    for finding in findings:
         if finding.status is status and finding.id not in mended and finding.waived_by is None:
             yield _blocker(finding)
 
 
 def _blocker(finding: Finding) -> Blocker:
     return Blocker(id=finding.id, message=finding.message, subjects=finding.subjects, remediation=finding.remediation)
-
-
-def _of_dsr(dsr: Finding | None, *statuses: Status) -> Iterator[Blocker]:
-    # It is the last step and easily taken back, so that what is not known of it keeps nobody from the rest.
-    if dsr is not None and dsr.status in statuses:
-        yield _blocker(dsr)
 
 
 def _owned(report: Report) -> Iterator[Blocker]:

@@ -85,9 +85,25 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return next((one for one in overrides if (one.namespace, one.name) == (self.namespace, name)), None)
 
     @property
+    def new_override(self) -> EndpointOverride | None:
+        """The ConfigMap as it is to be; None where there is to be none."""
+        endpoint, namespace = self.endpoint, self.namespace
+        if self.bootstraps or endpoint is None or not endpoint.usable or namespace is None:
+            return None
+        name = self.release.platforms.api_endpoint.config_map
+        there = self.override or EndpointOverride(namespace=namespace, name=name)
+        return msgspec.structs.replace(there, host=endpoint.host, port=str(endpoint.port))
+
+    @property
     def api_servers(self) -> tuple[str, ...]:
         """The API servers behind default/kubernetes, each as HOST:PORT."""
         return _value(self.facts.api_endpoints) or ()
+
+    @property
+    def cluster_id(self) -> str:
+        """What no other cluster has; empty where it is not known."""
+        service = _value(self.facts.kubernetes_service)
+        return service.uid if service is not None else ""
 
     @property
     def has_dataplane_field(self) -> bool:
@@ -134,9 +150,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def felix_target(self) -> Target:
-        """FelixConfiguration default: by Calico's own API server where there is one, which looks at what it is sent."""
+        """FelixConfiguration default: as a custom resource, which is reached without Services, unless it is none."""
         groups, store = _value(self.facts.api_groups) or (), self.release.calico.datastore
-        group = store.served if store.served in groups else store.crds
+        group = store.served if store.served in groups and store.crds not in groups else store.crds
         return Target(resource=f"felixconfigurations.{group}", name="default")
 
     @property

@@ -1,23 +1,22 @@
 """The way back: of a plan, to what was there when it was made; without one, to the standard dataplane."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from ebpfcheck.checks.kube_proxy_state import CLEANUP, is_on
 from ebpfcheck.exitcodes import FailOn, exit_code
-from ebpfcheck.model.facts import Known
 from ebpfcheck.model.plan import (
     Action,
     Blocker,
     Condition,
+    Confirmed,
     FieldChange,
-    FieldIs,
     Manual,
     Patch,
     Pause,
     Plan,
-    RolledOut,
+    Runs,
     Step,
     Target,
     Value,
@@ -26,7 +25,7 @@ from ebpfcheck.model.report import Finding, Report, Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.plan.build import lacking_install, residue_of
 from ebpfcheck.plan.case import CLUSTER_NETWORK, INSTALLATION, Case, unread
-from ebpfcheck.plan.steps import made, verified_off
+from ebpfcheck.plan.steps import made, settled, verified_off
 
 _TO_PLAN = "It leads back to what was there when the plan was made: each field gets the value that it had then."
 _TO_DEFAULTS = (
@@ -35,6 +34,7 @@ _TO_DEFAULTS = (
 )
 _CUTS = "Connections that eBPF programs keep are cut, those through Services among them."
 _STANDARD = "Iptables"
+_BACK = Confirmed(question="Does kube-proxy run on every node again?")
 
 
 def rollback_of(plan: Plan) -> Plan:
@@ -59,9 +59,8 @@ def rollback_of(plan: Plan) -> Plan:
 def rollback_from(case: Case, snapshot: Snapshot, report: Report, fail_on: FailOn) -> Plan:
     """Return the way from what a cluster is configured for now to the standard dataplane."""
     steps = tuple(made(step) for step in _steps(case, report))
-    blockers, undecided = tuple(lacking_install(case)), tuple(unread(case))
+    blockers, undecided = (*lacking_install(case), *_out_of_reach(case, steps)), tuple(unread(case))
     verdict = Verdict.NOT_READY if blockers else Verdict.INCONCLUSIVE if undecided else Verdict.READY
-    service = case.facts.kubernetes_service
     return Plan(
         tool=report.tool,
         direction="rollback",
@@ -74,7 +73,7 @@ def rollback_from(case: Case, snapshot: Snapshot, report: Report, fail_on: FailO
         exit_code=exit_code(verdict, fail_on),
         method=_TO_DEFAULTS if steps else "Nothing of eBPF mode is configured: there is nothing to take back.",
         api_servers=case.api_servers,
-        cluster_ip=service.value.cluster_ips[0] if isinstance(service, Known) and service.value.cluster_ips else None,
+        cluster_id=case.cluster_id,
         calico_node=case.node_target,
         blockers=blockers,
         undecided=undecided,
@@ -88,18 +87,35 @@ def rollback_from(case: Case, snapshot: Snapshot, report: Report, fail_on: FailO
 def _steps(case: Case, report: Report) -> Iterator[Step]:
     if case.install not in ("operator", "manifest"):
         return
+    disable = _disable(case)
+    if disable is None and case.felix.nodes(is_on):
+        # kube-proxy must not come back beside eBPF mode.
+        return
     found = [
         *([_ownership(report)] if _is_asked(case) else []),
-        _direct_return(case),
-        _disable(case),
+        disable,
         _kube_proxy(case),
+        settled(case) if disable is not None else None,
         _management(case),
+        _direct_return(case),
         _felix(case),
     ]
     steps = [step for step in found if step is not None]
     yield from steps
     if steps:
         yield verified_off(case)
+
+
+def _out_of_reach(case: Case, steps: Sequence[Step]) -> Iterator[Blocker]:
+    """Return why there is no way, where eBPF mode is on by what no step turns off."""
+    nodes = case.felix.nodes(is_on)
+    if nodes and not any(step.id == "enable" for step in steps) and case.install in ("operator", "manifest"):
+        yield Blocker(
+            id="",
+            message=f"eBPF mode is on for {nodes} nodes, and neither the Installation nor FelixConfiguration default "
+            "says so: a variable of calico-node (FELIX_BPFENABLED) or FelixConfigurations for nodes do. Take it away "
+            "there, and look again.",
+        )
 
 
 def _ownership(report: Report) -> Step | None:
@@ -134,11 +150,9 @@ def _direct_return(case: Case) -> Step | None:
 
 
 def _disable(case: Case) -> Step | None:
-    release, node, asked = case.release, case.node_target, case.installation
+    release, asked = case.release, case.installation
     times = release.plan.times
-    rolled: tuple[Condition, ...] = (RolledOut(target=node, minutes=times.rollout_minutes),) if node is not None else ()
     actions: tuple[Action, ...]
-    after = rolled
     if case.has_dataplane_field:
         network = ("spec", "calicoNetwork")
         changes: list[tuple[tuple[str, ...], Value, Value]] = []
@@ -153,12 +167,6 @@ def _disable(case: Case) -> Step | None:
             actions = (*actions, _patch(case.felix_target, (("spec", "bpfEnabled"), True, None)))
         if not actions:
             return None
-        if release.operator_sets_felix:
-            off = FieldIs(
-                target=case.felix_target, path=("spec", "bpfEnabled"), value=False, minutes=times.rollout_minutes
-            )
-            after = (off, *rolled)
-        after = (*after, *_proxy_back(case))
     elif case.felix.nodes(is_on) and case.settings.bpf_enabled is True:
         restarting = Pause(seconds=times.kubelet_seconds, why="Felix restarts itself on every node")
         actions = (_patch(case.felix_target, (("spec", "bpfEnabled"), True, False)), restarting)
@@ -169,32 +177,15 @@ def _disable(case: Case) -> Step | None:
         title="Disable eBPF mode",
         why="On its restart Felix removes its programs and goes on with the standard dataplane.",
         actions=actions,
-        after=after,
         disrupts=_CUTS,
-        see="Every pod of calico-node is Ready.",
-        see_commands=("ebpfcheck verify --expect iptables --wait 10m",),
-        stop="A pod of calico-node does not become Ready.",
+        see="The fields are what they should be.",
+        stop="It is refused.",
     )
 
 
 def _is_asked(case: Case) -> bool:
     """Whether the operator is asked for eBPF mode."""
     return case.has_dataplane_field and case.installation.linux_dataplane == case.release.calico.operator.bpf
-
-
-def _proxy_back(case: Case) -> tuple[Condition, ...]:
-    """Return when the operator has brought kube-proxy back, where it is the one who does."""
-    target, key = case.proxy_target, case.release.kube_proxy.switch.selectors[1]
-    seen = case.proxy.seen
-    is_operators = case.installation.kube_proxy_management == "Enabled"
-    if target is None or seen is None or not is_operators or key not in dict(seen.node_selector):
-        return ()
-    times = case.release.plan.times
-    path = ("spec", "template", "spec", "nodeSelector", key)
-    return (
-        FieldIs(target=target, path=path, value=None, minutes=times.minutes),
-        RolledOut(target=target, minutes=times.minutes),
-    )
 
 
 def _kube_proxy(case: Case) -> Step | None:
@@ -208,6 +199,7 @@ def _kube_proxy(case: Case) -> Step | None:
         if openshift.deploy_kube_proxy is not False:
             return None
         actions.append(_patch(CLUSTER_NETWORK, (("spec", "deployKubeProxy"), False, True)))
+        after.append(_BACK)
     else:
         own = [] if case.installation.kube_proxy_management != "Enabled" else [selectors[1]]
         kept = dict(proxy.seen.node_selector) if proxy.seen is not None else {}
@@ -215,12 +207,15 @@ def _kube_proxy(case: Case) -> Step | None:
         if target is not None and keys:
             path = ("spec", "template", "spec", "nodeSelector")
             actions.append(_patch(target, *(((*path, key), kept[key], None) for key in keys)))
-            after.append(RolledOut(target=target, minutes=case.release.plan.times.minutes))
+            after.append(Runs(target=target, minutes=case.release.plan.times.minutes))
+        if proxy.owners:
+            after.insert(0, _BACK)
         actions += [Manual(text=owner.undo or f"Take back what was changed at {owner.name}.") for owner in proxy.owners]
         if not actions:
             if own or proxy.seen is not None:
                 return None
             actions.append(Manual(text="Switch kube-proxy on again where it is started on the nodes."))
+            after.append(_BACK)
     return Step(
         id="kube-proxy-off",
         title="Bring kube-proxy back",
@@ -237,10 +232,13 @@ def _management(case: Case) -> Step | None:
     if case.installation.kube_proxy_management != "Enabled":
         return None
     change = (("spec", "calicoNetwork", "kubeProxyManagement"), "Enabled", None)
+    target = case.proxy_target
+    runs = (Runs(target=target, minutes=case.release.plan.times.minutes),) if target is not None else ()
     return Step(
         id="kube-proxy-management",
         title="Let the operator leave kube-proxy alone",
-        why="It has brought kube-proxy back, and is asked to look after it no longer.",
+        why="It looks after kube-proxy for the sake of eBPF mode alone.",
+        before=runs,
         actions=(_patch(INSTALLATION, change),),
         see="kube-proxy runs on every node.",
         stop="kube-proxy is still kept off the nodes: the operator no longer brings it back once this is done.",

@@ -12,7 +12,6 @@ from ebpfcheck.model.cluster import Deployment
 from ebpfcheck.model.facts import Fact, Known
 from ebpfcheck.model.plan import (
     Action,
-    AddressTaken,
     Condition,
     Confirmed,
     Create,
@@ -21,18 +20,20 @@ from ebpfcheck.model.plan import (
     FieldChange,
     FieldIs,
     FreshNode,
+    Gone,
     Manual,
     Patch,
     Pause,
     Reached,
     Restart,
     RolledOut,
+    Runs,
     Step,
     Target,
     Value,
+    VariableIs,
 )
 from ebpfcheck.model.report import Finding
-from ebpfcheck.model.text import excerpt
 from ebpfcheck.plan.actions import commands_of, undone, words_of
 from ebpfcheck.plan.case import CLUSTER_NETWORK, DEPLOYMENTS, INSTALLATION, Case
 
@@ -60,6 +61,26 @@ def paired(there: Step, back: Step | None = None) -> Pair:
     if back is None:
         return Pair(there=made(there))
     return Pair(there=made(msgspec.structs.replace(there, undo=f"{back.title}.")), back=made(back))
+
+
+def felix_default(case: Case, pairs: Sequence[Pair]) -> Pair | None:
+    """The object that other steps change, where there is none."""
+    target = case.felix_target
+    used = any(isinstance(one, Patch) and one.target == target for pair in pairs for one in pair.there.actions)
+    if case.has_felix_default or not used:
+        return None
+    return paired(
+        Step(
+            id="felix-default",
+            title="Make FelixConfiguration default",
+            why="There is none yet, and what Felix is told stands there.",
+            actions=(Create(target=target, api_version=_api_version(case), kind="FelixConfiguration", fields=()),),
+            see="It is there.",
+            see_commands=(f"kubectl get {words_of(target)}",),
+            stop="It is refused.",
+            undo="It may stay: it says nothing by itself.",
+        )
+    )
 
 
 def kube_proxy_mode(case: Case, finding: Finding | None) -> Pair | None:
@@ -209,7 +230,9 @@ def address(case: Case) -> tuple[Pair, ...]:
         how = "The operator rolls calico-node out by itself."
         if taking:
             how = "The operator reads the ConfigMap when it starts, and then rolls calico-node out."
-    taken = AddressTaken(target=target, host=endpoint.host, minutes=case.release.plan.times.minutes)
+    there = case.override
+    taken = _variables(case, target, endpoint.host, str(endpoint.port))
+    given_back = _variables(case, target, there.host if there else None, there.port if there else None)
     namespace = shlex.quote(node.namespace)
     log = f"kubectl -n {namespace} logs {shlex.quote(f'daemonset/{node.name}')} -c calico-node"
     told = made(
@@ -231,7 +254,7 @@ def address(case: Case) -> tuple[Pair, ...]:
             title="Let Calico's pods take the address",
             why=how,
             actions=taking,
-            after=(*((taken,) if case.has_dataplane_field else ()), *after),
+            after=(*taken, *after),
             disrupts="calico-node is restarted node by node; traffic goes on, policy changes wait.",
             see="calico-node logs the address at its start, and all its pods are Ready.",
             see_commands=(f"{log} | grep -A2 'Kubernetes server override'",),
@@ -242,13 +265,24 @@ def address(case: Case) -> tuple[Pair, ...]:
             title=f"{removal}, and let Calico's pods take that in",
             why="It is what was there when the plan was made.",
             actions=(undone(change), *taking),
-            after=after,
+            after=(*given_back, *after),
             disrupts="calico-node is restarted node by node; traffic goes on, policy changes wait.",
             see="All pods of calico-node are Ready.",
             stop="A pod does not become Ready.",
         ),
     )
     return (Pair(there=told), picked_up)
+
+
+def _variables(case: Case, node: Target, host: str | None, port: str | None) -> tuple[Condition, ...]:
+    """Return when the operator has handed an address to calico-node; nothing where pods take it by themselves."""
+    if not case.has_dataplane_field:
+        return ()
+    minutes = case.release.plan.times.minutes
+    return tuple(
+        VariableIs(target=node, name=name, value=value, minutes=minutes)
+        for name, value in (("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port))
+    )
 
 
 def _no_address(case: Case) -> Pair:
@@ -315,38 +349,62 @@ def _deployment(fact: Fact[Deployment]) -> Target | None:
     return Target(resource=DEPLOYMENTS, name=fact.value.name, namespace=fact.value.namespace)
 
 
+def reach(case: Case) -> Pair | None:
+    """Every node reaches the address, before anything hangs on it."""
+    reached = _reached(case)
+    if not reached:
+        return None
+    return paired(
+        Step(
+            id="reach",
+            title="See that every node reaches the API server without kube-proxy",
+            why="A wrong address cuts off whatever is told to use it, Calico first.",
+            after=reached,
+            see=f"Every node connects to {_addresses(reached)} from its own network: short-lived pods of calico-node's "
+            "image on the host's network try it.",
+            see_commands=("ebpfcheck cluster --probe exec --only node.api-endpoint.reachable",),
+            stop="A node does not reach it: a firewall, a route, or its resolver.",
+        )
+    )
+
+
 def proof(case: Case) -> Pair | None:
-    """No node loses the API server."""
+    """A node that starts now does without kube-proxy."""
+    node, reached = case.calico_node, _reached(case)
+    if node is None or not reached or case.proxy.is_off or case.proxy.has_to_stay:
+        return None
+    return paired(
+        Step(
+            id="proof",
+            title="Prove that a node that starts does without kube-proxy",
+            why="A wrong address shows only when a node starts; while kube-proxy runs, all can still be put right.",
+            after=(*reached, FreshNode(namespace=node.namespace)),
+            see=f"Every node still connects to {_addresses(reached)}, and one that you reboot now becomes Ready.",
+            see_commands=("kubectl get nodes",),
+            stop="A node does not reach it, or does not come back.",
+        )
+    )
+
+
+def _reached(case: Case) -> tuple[Reached, ...]:
     node, endpoint = case.calico_node, case.endpoint
     if node is None:
-        return None
-    minutes = case.release.plan.times.minutes
+        return ()
     if case.bootstraps:
         addresses = [_split(server) for server in case.api_servers]
     elif endpoint is not None and endpoint.usable:
         addresses = [(endpoint.host, endpoint.port)]
     else:
-        return None
-    shown = " and ".join(f"{host}:{port}" if ":" not in host else f"[{host}]:{port}" for host, port in addresses)
-    reached = tuple(
+        addresses = []
+    minutes = case.release.plan.times.minutes
+    return tuple(
         Reached(host=host, port=port, image=node.image, namespace=node.namespace, minutes=minutes)
         for host, port in addresses
     )
-    goes = not case.proxy.is_off and not case.proxy.has_to_stay
-    return paired(
-        Step(
-            id="proof",
-            title="Prove that nodes do without kube-proxy",
-            why="A wrong address cuts the whole cluster off, and shows only when a node starts"
-            + (": while kube-proxy runs, all can still be put right." if goes else "."),
-            after=(*reached, *((FreshNode(namespace=node.namespace),) if goes else ())),
-            see=f"Every node connects to {shown} from its own network (a short-lived DaemonSet of pods from "
-            f"{excerpt(node.image, 120)} on the host's network tries it)"
-            + (", and a node that was rebooted or added since the first step is Ready: reboot one." if goes else "."),
-            see_commands=("ebpfcheck cluster --probe exec --only node.api-endpoint.reachable",),
-            stop="A node does not reach it, or does not come back.",
-        )
-    )
+
+
+def _addresses(reached: Sequence[Reached]) -> str:
+    return " and ".join(f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in reached)
 
 
 def kube_proxy_off(case: Case) -> Pair | None:
@@ -365,6 +423,7 @@ def kube_proxy_off(case: Case) -> Pair | None:
                 id="kube-proxy-off",
                 title="Let the operator take kube-proxy off the nodes",
                 why=f"{why} The operator does it once eBPF mode is on, and puts it back when it goes.",
+                before=_ready(case),
                 actions=(
                     _patch(INSTALLATION, (("spec", "calicoNetwork", "kubeProxyManagement"), management, "Enabled")),
                 ),
@@ -376,16 +435,12 @@ def kube_proxy_off(case: Case) -> Pair | None:
         )
     target = case.proxy_target
     openshift = case.openshift
-    gone: tuple[Condition, ...] = ()
-    if target is not None:
-        gone = (
-            FieldIs(
-                target=target,
-                path=("status", "desiredNumberScheduled"),
-                value=0,
-                minutes=release.plan.times.minutes,
-            ),
-        )
+    minutes = release.plan.times.minutes
+    ready = _ready(case)
+    gone = (Gone(target=target, minutes=minutes),) if target is not None else ()
+    runs = (Runs(target=target, minutes=minutes),) if target is not None else ()
+    is_gone = Confirmed(question="Is kube-proxy gone from every node?")
+    is_back = Confirmed(question="Does kube-proxy run on every node again?")
     see_commands = (f"kubectl get {words_of(target)}",) if target is not None else ()
     stop = "It comes back: somebody looks after it; see cluster.kube-proxy.managed."
     if openshift is not None:
@@ -394,13 +449,16 @@ def kube_proxy_off(case: Case) -> Pair | None:
                 id="kube-proxy-off",
                 title=title,
                 why=why,
+                before=ready,
                 actions=(_patch(CLUSTER_NETWORK, (("spec", "deployKubeProxy"), openshift.deploy_kube_proxy, False)),),
+                after=gone or (is_gone,),
                 disrupts=_HANDS_OFF,
                 see="There are no pods of kube-proxy any more.",
                 see_commands=("kubectl get pods -A -l app=kube-proxy",),
                 stop=stop,
             ),
             title="Let OpenShift run kube-proxy again",
+            after=runs or (is_back,),
         )
     owners = proxy.owners
     selector = release.kube_proxy.switch.selectors[0]
@@ -417,13 +475,13 @@ def kube_proxy_off(case: Case) -> Pair | None:
     if not manual and not patches:
         manual = (Manual(text=_OUT_OF_SIGHT),)
         undo = (Manual(text="Switch kube-proxy on again where it is started on the nodes."),)
-    confirmed = (Confirmed(question="Is kube-proxy gone from every node?"),) if manual and not gone else ()
     there = Step(
         id="kube-proxy-off",
         title=title,
         why=why,
+        before=ready,
         actions=(*manual, *patches),
-        after=(*gone, *confirmed),
+        after=(*((is_gone,) if manual else ()), *gone),
         disrupts=_HANDS_OFF,
         see="kube-proxy runs on no node.",
         see_commands=see_commands,
@@ -434,16 +492,44 @@ def kube_proxy_off(case: Case) -> Pair | None:
         title="Bring kube-proxy back",
         why="Nobody else serves Services once eBPF mode is off.",
         actions=(*(undone(patch) for patch in patches), *undo),
-        after=(
-            *((RolledOut(target=target, minutes=release.plan.times.minutes),) if target is not None else ()),
-            *((Confirmed(question="Does kube-proxy run on every node again?"),) if confirmed else ()),
-        ),
+        after=(*((is_back,) if undo else ()), *runs),
         disrupts="kube-proxy makes its rules anew on each node.",
         see="kube-proxy runs on every node.",
         see_commands=see_commands,
         stop="A node has no kube-proxy: it has no Services.",
     )
     return paired(there, back)
+
+
+def _ready(case: Case) -> tuple[Condition, ...]:
+    """Return what has to hold before kube-proxy goes: a pod of calico-node that is not ready holds the switch up."""
+    node = case.node_target
+    return () if node is None else (RolledOut(target=node, minutes=case.release.plan.times.minutes),)
+
+
+def nft_tables(case: Case) -> Pair | None:
+    """What kube-proxy in nftables mode leaves, and Felix does not remove."""
+    release, proxy = case.release, case.proxy
+    modes = release.kube_proxy.modes
+    if mode_of(case.given, proxy) != modes.nftables or release.removes_nft_tables or proxy.has_to_stay:
+        return None
+    return paired(
+        Step(
+            id="nft-tables",
+            title="Delete the tables that kube-proxy has left",
+            why=f"Felix {release.version} does not remove them, and packets go on to pods that may be gone.",
+            actions=(
+                Manual(
+                    text="On every node, as root; or reboot the nodes, one by one.",
+                    commands=tuple(f"nft delete table {table}" for table in release.network.nft.kube_proxy_tables),
+                ),
+            ),
+            after=(Confirmed(question="Are the tables gone from every node?"),),
+            see="node.kube-proxy.residue passes.",
+            see_commands=("ebpfcheck cluster --probe exec --probe-nodes all --only node.kube-proxy.residue",),
+            stop="A node still has them.",
+        )
+    )
 
 
 def _can_be_kept_off(case: Case) -> bool:
@@ -459,7 +545,7 @@ def enable(case: Case) -> Pair | None:
     rolled: tuple[Condition, ...] = (RolledOut(target=node, minutes=times.rollout_minutes),) if node is not None else ()
     title = "Enable eBPF mode"
     why = "Felix sees it on every node, and starts itself anew in eBPF mode."
-    if release.operator_sets_felix:
+    if case.has_dataplane_field and release.operator_sets_felix:
         why = (
             "The operator rolls calico-node out, and turns bpfEnabled on once all its pods are available: one that is "
             "not holds it up for all."
@@ -476,21 +562,13 @@ def enable(case: Case) -> Pair | None:
         if now is True:
             return None
         restarting = Pause(seconds=times.kubelet_seconds, why="Felix restarts itself on every node")
-        action: Patch | Create = (
-            _patch(case.felix_target, (path, now, True))
-            if case.has_felix_default
-            else Create(
-                target=case.felix_target,
-                api_version=_api_version(case),
-                kind="FelixConfiguration",
-                fields=(Field(path=path, value=True),),
-            )
-        )
+        action = _patch(case.felix_target, (path, now, True))
         return _reversible(
             Step(
                 id="enable",
                 title=title,
                 why=why,
+                before=_ready(case),
                 actions=(action, restarting),
                 after=rolled,
                 disrupts=disrupts,
@@ -499,7 +577,6 @@ def enable(case: Case) -> Pair | None:
                 stop=stop,
             ),
             title="Disable eBPF mode",
-            after=rolled,
             disrupts=_CUT,
         )
     return _by_operator(case, title, why, see, see_commands, stop, disrupts, rolled)
@@ -516,7 +593,6 @@ def _by_operator(
     rolled: tuple[Condition, ...],
 ) -> Pair | None:
     release, asked = case.release, case.installation
-    minutes = release.plan.times.rollout_minutes
     network = ("spec", "calicoNetwork")
     changes: list[tuple[tuple[str, ...], Value, Value]] = []
     bpf = release.calico.operator.bpf
@@ -530,37 +606,58 @@ def _by_operator(
     if not changes:
         return None
 
-    def flipped(value: bool) -> tuple[Condition, ...]:
-        if not release.operator_sets_felix:
-            return ()
-        return (FieldIs(target=case.felix_target, path=("spec", "bpfEnabled"), value=value, minutes=minutes),)
-
-    def proxy(value: str | None) -> tuple[Condition, ...]:
-        # Its nodeSelector is the operator's own; nothing else tells when it has got there.
-        target = case.proxy_target
-        if target is None or not case.manages_kube_proxy or case.proxy.is_off:
-            return ()
-        path = ("spec", "template", "spec", "nodeSelector", release.kube_proxy.switch.selectors[1])
-        return (
-            FieldIs(target=target, path=path, value=value, minutes=minutes),
-            RolledOut(target=target, minutes=release.plan.times.minutes),
-        )
-
     return _reversible(
         Step(
             id="enable",
             title=title,
             why=why,
+            before=_ready(case),
             actions=(_patch(INSTALLATION, *changes),),
-            after=(*flipped(True), *rolled, *proxy("true")),
+            after=(*_flipped(case, on=True), *rolled, *_proxy_managed(case, on=True)),
             disrupts=disrupts,
             see=see,
             see_commands=("kubectl get tigerastatus", *see_commands),
             stop=f"TigeraStatus calico is Degraded, or {stop[0].lower()}{stop[1:]}",
         ),
         title="Disable eBPF mode",
-        after=(*flipped(False), *rolled, *proxy(None)),
         disrupts=_CUT,
+    )
+
+
+def _flipped(case: Case, *, on: bool) -> tuple[Condition, ...]:
+    """Return when the operator has turned eBPF mode on or off."""
+    release, node = case.release, case.node_target
+    minutes = release.plan.times.rollout_minutes
+    if not case.has_dataplane_field:
+        return ()
+    if release.operator_sets_felix:
+        return (FieldIs(target=case.felix_target, path=("spec", "bpfEnabled"), value=on, minutes=minutes),)
+    if node is None:
+        return ()
+    variable, value = release.calico.operator.variable, "true" if on else None
+    return (VariableIs(target=node, name=variable, value=value, minutes=minutes),)
+
+
+def _proxy_managed(case: Case, *, on: bool) -> tuple[Condition, ...]:
+    """Return when the operator has taken kube-proxy off the nodes, or brought it back; nothing where others do."""
+    target = case.proxy_target
+    if target is None or not case.manages_kube_proxy or case.proxy.is_off:
+        return ()
+    minutes = case.release.plan.times.rollout_minutes
+    return (Gone(target=target, minutes=minutes),) if on else (Runs(target=target, minutes=minutes),)
+
+
+def settled(case: Case) -> Step:
+    """Return the step of the way back that waits, once all is asked for that brings Services back."""
+    node = case.node_target
+    rolled = (RolledOut(target=node, minutes=case.release.plan.times.rollout_minutes),) if node is not None else ()
+    return Step(
+        id="settled",
+        title="Wait for calico-node",
+        why="Felix starts anew on every node, and removes its programs.",
+        after=(*_flipped(case, on=False), *_proxy_managed(case, on=False), *rolled),
+        see="Every pod of calico-node is Ready.",
+        stop="A pod of calico-node does not become Ready: look at its log.",
     )
 
 
@@ -576,6 +673,7 @@ def verification(case: Case) -> Pair:
             id="verify",
             title="See that it is really on",
             why="Where a kernel is refused, Felix says so in its log alone and runs on without eBPF mode.",
+            after=(Confirmed(question="Does `ebpfcheck verify` say of every node that it runs eBPF mode?"),),
             see="Every node is named as running eBPF mode.",
             see_commands=("ebpfcheck verify --wait 10m", *logs),
             stop="A node has fallen back: it has no Services without kube-proxy. Mend it or go back.",
@@ -607,20 +705,23 @@ def _dataplane_before(case: Case) -> str:
 
 def workloads(case: Case) -> Pair | None:
     """Pods that have to be made anew."""
+    version = case.release.version
+    used = ("mtu",) if has_no_overlay(case) else ()
     reasons = [
-        one.words for one in case.release.plan.disruption
-        if one.when == "mtu" and case.release.version.within(one.releases) is not False and has_no_overlay(case)
-    ]  # fmt: skip
+        one
+        for one in case.release.plan.restart
+        if (one.when in used or one.when == "always") and version.within(one.releases) is not False
+    ]
     if not reasons:
         return None
     return paired(
         Step(
             id="workloads",
             title="Restart workloads, a few at a time",
-            why=reasons[0],
-            actions=(Manual(text="Restart what sends large packets to outside of its node, at a time that suits it."),),
+            why=" ".join(one.words for one in reasons),
+            actions=tuple(Manual(text=one.remedy) for one in reasons),
             disrupts="What is restarted.",
-            see="In a new pod, `ip link show eth0` shows the smaller MTU.",
+            see="What was restarted is Ready, and answers.",
             stop="New pods do not get connected.",
         )
     )

@@ -59,7 +59,9 @@ def _list(page: Page, heading: str, lines: tuple[str, ...]) -> None:
 
 
 def _line(step: Step) -> str:
-    return step.title + (f": {'; '.join(step.commands)}" if step.commands else "")
+    texts = [action.text for action in step.actions if isinstance(action, Manual)]
+    words = visible(" ".join((f"{step.title}.", *texts)))
+    return words + (f" $ {visible('; '.join(step.commands))}" if step.commands else "")
 
 
 def _step(page: Page, number: int, step: Step, options: RenderOptions) -> None:

@@ -46,7 +46,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield "## The way back"
         for number, step in enumerate(plan.rollback, start=1):
             yield ""
-            yield f"- [ ] {number}. {_text(step.title)}"
+            texts = [action.text for action in step.actions if isinstance(action, Manual)]
+            yield f"- [ ] {number}. {_text(' '.join((f'{step.title}.', *texts)))}"
             yield from _fenced(step.commands)
     yield from _list("What stays on nodes after the way back", plan.residue)
 

@@ -1,19 +1,25 @@
 # What the steps below are made of. It takes nothing but kubectl and a POSIX sh.
 
 KUBECTL=${KUBECTL:-kubectl}
+context=
 yes=
 accept_unknown=
 confirmed=" "
+skipped=" "
+missed=
+lacks=
 
 usage() {
     cat <<END
-$0 [--yes] [--done STEP]... [--accept-unknown]
+$0 [--context NAME] [--yes] [--done STEP]... [--skip STEP]... [--accept-unknown]
 
+  --context NAME    the context of the kubeconfig (default: the one that is current now)
   --yes             do not ask before steps that disrupt
-  --done STEP       say that what STEP asks of you has been done
+  --done STEP       say that what STEP asks of you has been done, or seen
+  --skip STEP       leave STEP out
   --accept-unknown  go on although the plan names things that are not known
 
-It goes on where it stopped. KUBECONFIG and the current context choose the cluster; KUBECTL names another kubectl.
+It goes on where it stopped. KUBECONFIG is honoured; KUBECTL names another kubectl.
 END
 }
 
@@ -21,9 +27,13 @@ while [ $# -gt 0 ]; do
     case $1 in
         --yes | -y) yes=1 ;;
         --accept-unknown) accept_unknown=1 ;;
-        --done)
+        --done | --skip | --context)
             [ $# -gt 1 ] || { usage >&2; exit 2; }
-            confirmed="$confirmed$2 "
+            case $1 in
+                --done) confirmed="$confirmed$2 " ;;
+                --skip) skipped="$skipped$2 " ;;
+                *) context=$2 ;;
+            esac
             shift
             ;;
         --help | -h) usage; exit 0 ;;
@@ -42,21 +52,50 @@ stop() {
     exit 1
 }
 
-# Whatever stands on stdin is for questions, not for kubectl.
-k() { "$KUBECTL" "$@" </dev/null; }
-
-# In the directory of the plan, so that a second run finds it.
-begin() { # STATE OTHER
-    here=$(dirname "$0")
-    state=$here/$1
-    # What the other script did counts no more once this one has begun.
-    rm -rf "${here:?}/$2" || stop "cannot write to $here"
-    mkdir -p "$state" || stop "cannot write to $here"
+# On the way back nothing that takes too long may keep kube-proxy from coming back.
+lacking() {
+    [ "$way" = back ] || stop "$*"
+    say "NOT YET: $*"
+    missed=1
+    lacks=1
 }
 
-same_cluster() { # CLUSTER-IP
-    now=$(k get services kubernetes -n default -o 'jsonpath={.spec.clusterIP}') || stop "the cluster does not answer"
-    [ "$now" = "$1" ] || stop "this is another cluster: its Service default/kubernetes has $now, not $1"
+# Whatever stands on stdin is for questions, not for kubectl.
+k() { "$KUBECTL" ${context:+--context "$context"} "$@" </dev/null; }
+
+# In the directory of the plan, so that a second run finds it.
+begin() { # WAY STATE OTHER
+    way=$1
+    [ -f "$0" ] || stop "save it to a file first: what was done is kept beside it"
+    here=$(dirname "$0")
+    state=$here/$2
+    other=$here/$3
+    lock=$here/lock
+    if ! mkdir "$lock" 2>/dev/null; then
+        holder=$(cat "$lock/pid" 2>/dev/null) || holder=
+        [ -d "$lock" ] || stop "cannot write to $here"
+        if [ -z "$holder" ] || kill -0 "$holder" 2>/dev/null; then
+            stop "another run is under way (process ${holder:-unknown}); if none is, remove $lock"
+        fi
+    fi
+    printf '%s\n' "$$" >"$lock/pid" || stop "cannot write to $here"
+    trap 'leave' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    mkdir -p "$state" || stop "cannot write to $here"
+    if [ -z "$context" ]; then context=$("$KUBECTL" config current-context 2>/dev/null) || context=; fi
+    say "On the cluster of context ${context:-(none)}."
+}
+
+probe_in=
+leave() {
+    [ -z "$probe_in" ] || k delete daemonsets.apps ebpfcheck-reach -n "$probe_in" --ignore-not-found || :
+    rm -rf "${lock:?}"
+}
+
+same_cluster() { # UID
+    now=$(k get services kubernetes -n default -o 'jsonpath={.metadata.uid}') || stop "the cluster does not answer"
+    [ "$now" = "$1" ] || stop "this is another cluster than the one that the plan was made for"
 }
 
 same_image() { # NAMESPACE NAME IMAGE
@@ -80,7 +119,14 @@ unknown() { # REASON...
 # Whether a step is still to be done.
 step() { # ID TITLE
     current=$1
+    lacks=
     say ""
+    case $skipped in
+        *" $current "*)
+            say "== $2: left out"
+            return 1
+            ;;
+    esac
     if [ -e "$state/$1" ]; then
         say "== $2: done before"
         return 1
@@ -89,7 +135,11 @@ step() { # ID TITLE
 }
 
 finish() {
+    # What has not come about yet is waited for again by the next run.
+    [ -z "$lacks" ] || return 0
     : >"$state/$current" || stop "cannot write to $state"
+    # What was done on the other way counts no more.
+    rm -rf "${other:?}"
 }
 
 ask() { # WORDS
@@ -98,8 +148,8 @@ ask() { # WORDS
 }
 
 answered() { # QUESTION
-    [ -t 0 ] || stop "nobody is there to answer: $1 (--yes answers for steps that disrupt, --done STEP for what was done)"
-    printf '%s [y/N] ' "$1"
+    [ -t 0 ] || stop "nobody is there to answer: $1 (--yes answers for steps that disrupt)"
+    printf '%s [y/N] ' "$(plain "$1")"
     read -r answer || return 1
     [ "$answer" = y ] || [ "$answer" = yes ]
 }
@@ -116,7 +166,7 @@ pause() { # SECONDS WHY
 }
 
 value() { # RESOURCE NAME NAMESPACE JSONPATH
-    k get "$1" "$2" ${3:+-n "$3"} -o "jsonpath=$4"
+    k get "$1" "$2" ${3:+-n "$3"} --ignore-not-found -o "jsonpath=$4"
 }
 
 # A switch that nobody has set is off.
@@ -124,7 +174,7 @@ is() { # NOW WANTED
     [ "$1" = "$2" ] || { [ -z "$1" ] && [ "$2" = false ]; }
 }
 
-# Fields that are what they should be are left alone; what is neither that nor what the plan saw stops it.
+# Fields that are what they should be are left alone, and so is what is neither that nor what the plan saw.
 patch() { # RESOURCE NAME NAMESPACE PATCH (JSONPATH BEFORE AFTER)...
     resource=$1 name=$2 namespace=$3 document=$4
     shift 4
@@ -132,7 +182,10 @@ patch() { # RESOURCE NAME NAMESPACE PATCH (JSONPATH BEFORE AFTER)...
     while [ $# -gt 0 ]; do
         now=$(value "$resource" "$name" "$namespace" "$1") || stop "$resource $name could not be read"
         if [ "$now" != "$3" ]; then
-            [ "$now" = "$2" ] || stop "$1 of $resource $name is '$now', not '$2' as when the plan was made"
+            if [ "$now" != "$2" ]; then
+                lacking "$1 of $resource $name is '$now', not '$2' as when the plan was made, and was left alone"
+                return
+            fi
             needed=1
         fi
         shift 3
@@ -150,7 +203,7 @@ create() { # RESOURCE NAME NAMESPACE MANIFEST (JSONPATH VALUE)...
     there=$(k get "$resource" "$name" ${namespace:+-n "$namespace"} --ignore-not-found -o name) ||
         stop "$resource $name could not be read"
     if [ -z "$there" ]; then
-        printf '%s' "$manifest" | "$KUBECTL" create -f - || stop "it was refused"
+        make "$manifest" || stop "it was refused"
         return
     fi
     while [ $# -gt 0 ]; do
@@ -159,6 +212,10 @@ create() { # RESOURCE NAME NAMESPACE MANIFEST (JSONPATH VALUE)...
         shift 2
     done
     say "$resource $name is there already"
+}
+
+make() { # MANIFEST
+    printf '%s' "$1" | "$KUBECTL" ${context:+--context "$context"} create -f -
 }
 
 delete() { # RESOURCE NAME NAMESPACE
@@ -174,66 +231,122 @@ restart() { # RESOURCE/NAME NAMESPACE [optional]
 }
 
 rolled_out() { # RESOURCE/NAME NAMESPACE MINUTES
-    k rollout status "$1" -n "$2" --timeout="${3}m" || stop "$1 has not rolled out within $3 minutes"
+    k rollout status "$1" -n "$2" --timeout="${3}m" || lacking "$1 has not rolled out within $3 minutes"
 }
 
+# An API server that is away for a moment does not end the wait.
 until_value() { # MINUTES VALUE WHAT RESOURCE NAME NAMESPACE JSONPATH
     minutes=$1 wanted=$2 what=$3
     shift 3
     tries=$((minutes * 12))
-    now=$(value "$@") || stop "$1 $2 could not be read"
-    is "$now" "$wanted" || say "waiting until $what is '$wanted'"
-    until is "$now" "$wanted"; do
-        [ "$tries" -gt 0 ] || stop "$what is '$now', not '$wanted', after $minutes minutes"
+    told=
+    while :; do
+        if now=$(value "$@"); then
+            if is "$now" "$wanted"; then return; fi
+        else
+            now="not to be read"
+        fi
+        [ -n "$told" ] || say "waiting until $what is '$wanted'"
+        told=1
+        if [ "$tries" -le 0 ]; then
+            lacking "$what is '$now', not '$wanted', after $minutes minutes"
+            return
+        fi
         tries=$((tries - 1))
         sleep 5
-        now=$(value "$@") || stop "$1 $2 could not be read"
+    done
+}
+
+counts() { # NAME NAMESPACE
+    k get daemonsets.apps "$1" -n "$2" --ignore-not-found \
+        -o 'jsonpath={.metadata.generation} {.status.observedGeneration} {.status.desiredNumberScheduled} {.status.numberReady}'
+}
+
+# A DaemonSet that is not there has no pods either.
+are_gone() { # GENERATION OBSERVED DESIRED READY
+    [ $# = 0 ] || { [ $# -ge 3 ] && [ "$1" = "$2" ] && [ "$3" = 0 ]; }
+}
+
+are_running() { # GENERATION OBSERVED DESIRED READY
+    [ $# = 4 ] && [ "$1" = "$2" ] && [ "$3" != 0 ] && [ "$3" = "$4" ]
+}
+
+pods() { # are_gone|are_running NAME NAMESPACE MINUTES
+    tries=$(($4 * 12))
+    while :; do
+        # shellcheck disable=SC2046,SC2086 # its words are numbers
+        if now=$(counts "$2" "$3") && "$1" $now; then return; fi
+        if [ "$tries" -le 0 ]; then
+            lacking "of the pods of $3/$2 it does not hold that they $1, after $4 minutes"
+            return
+        fi
+        tries=$((tries - 1))
+        sleep 5
     done
 }
 
 # The pods become ready when they have connected.
 reached() { # NAMESPACE MINUTES WHAT MANIFEST
-    probe=ebpfcheck-reach
-    k delete daemonsets.apps "$probe" -n "$1" --ignore-not-found || stop "what an earlier run left could not be removed"
-    trap 'k delete daemonsets.apps "$probe" -n "$probe_namespace" --ignore-not-found' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
-    probe_namespace=$1
-    printf '%s' "$4" | "$KUBECTL" create -f - || stop "the pods that try it could not be made"
-    if ! k rollout status "daemonsets.apps/$probe" -n "$1" --timeout="${2}m"; then
+    probe_in=$1
+    k delete daemonsets.apps ebpfcheck-reach -n "$1" --ignore-not-found ||
+        stop "what an earlier run left could not be removed"
+    make "$4" || stop "the pods that try it could not be made"
+    if ! k rollout status daemonsets.apps/ebpfcheck-reach -n "$1" --timeout="${2}m"; then
         k get pods -n "$1" -l app.kubernetes.io/name=ebpfcheck-reach \
             -o 'custom-columns=NODE:.spec.nodeName,READY:.status.containerStatuses[0].ready,PHASE:.status.phase' || :
+        k get events -n "$1" --field-selector involvedObject.kind=DaemonSet,involvedObject.name=ebpfcheck-reach \
+            -o 'custom-columns=REASON:.reason,MESSAGE:.message' || :
         stop "not every node has reached $3 within $2 minutes"
     fi
-    trap - EXIT INT TERM HUP
-    k delete daemonsets.apps "$probe" -n "$1" --ignore-not-found || stop "the pods that tried it could not be removed"
-    say "every node reaches $3"
+    wanted=$(value daemonsets.apps ebpfcheck-reach "$1" '{.status.desiredNumberScheduled}') || wanted=
+    [ "${wanted:-0}" -gt 0 ] || stop "there was no node to try $3 from"
+    k delete daemonsets.apps ebpfcheck-reach -n "$1" --ignore-not-found ||
+        stop "the pods that tried it could not be removed"
+    probe_in=
+    say "all $wanted nodes reach $3"
 }
 
-nodes() {
+# Each node's boot, and the container in which calico-node runs on it.
+boots() {
     k get nodes -l kubernetes.io/os=linux \
         -o 'jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.bootID} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
 }
 
-record_nodes() {
-    [ -e "$state/nodes" ] && return
-    nodes >"$state/nodes.new" || stop "the nodes could not be read"
-    sed 's/ [A-Za-z]*$//' "$state/nodes.new" >"$state/nodes.told" || stop "cannot write to $state"
-    mv "$state/nodes.told" "$state/nodes" || stop "cannot write to $state"
-    rm -f "$state/nodes.new"
+agents() { # NAMESPACE
+    k get pods -n "$1" -l k8s-app=calico-node \
+        -o 'jsonpath={range .items[*]}{.spec.nodeName} {.status.containerStatuses[?(@.name=="calico-node")].containerID} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'
+}
+
+record() { # NAMESPACE
+    boots >"$state/boots.now" || stop "the nodes could not be read"
+    agents "$1" >"$state/agents.now" || stop "the pods of calico-node could not be read"
+    for list in boots agents; do
+        sed 's/ [A-Za-z]*$//' "$state/$list.now" >"$state/$list.told" || stop "cannot write to $state"
+        rm -f "$state/$list.now"
+    done
+    mv "$state/agents.told" "$state/agents" || stop "cannot write to $state"
+    mv "$state/boots.told" "$state/boots" || stop "cannot write to $state"
 }
 
 fresh_node() { # NAMESPACE
-    found=$(nodes) || stop "the nodes could not be read"
-    fresh=$(printf '%s\n' "$found" | sed -n 's/ True$//p' | grep -vxF -f "$state/nodes" | sed 's/ .*//') || :
-    running=$(k get pods -n "$1" -l k8s-app=calico-node \
-        -o 'jsonpath={range .items[*]}{.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}') ||
-        stop "the pods of calico-node could not be read"
+    [ -e "$state/boots" ] || record "$1"
+    fresh=$(boots) || stop "the nodes could not be read"
+    fresh=$(printf '%s\n' "$fresh" | sed -n 's/ True$//p' | grep -vxF -f "$state/boots" | sed 's/ .*//') || :
+    running=$(agents "$1") || stop "the pods of calico-node could not be read"
+    running=$(printf '%s\n' "$running" | sed -n 's/ True$//p' | grep -vxF -f "$state/agents" | sed 's/ .*//') || :
     for node in $fresh; do
-        if printf '%s\n' "$running" | grep -qxF "$node True"; then
-            say "$node was rebooted or added since, and is Ready"
+        if printf '%s\n' "$running" | grep -qxF -- "$node"; then
+            say "$node was rebooted or added, and is Ready"
             return
         fi
     done
-    stop "no node that was rebooted or added since the first step is Ready with its calico-node: reboot one (or add one), and run this again once it is Ready"
+    stop "reboot one node now, or add one, and run this again once it and its calico-node are Ready: none has become so since this was first asked"
+}
+
+# What is to be said at the end.
+end() {
+    if [ -n "$missed" ]; then
+        stop "the way was gone to its end, but some of it has not come about: see NOT YET above, and run it again"
+    fi
+    say "Done."
 }

@@ -7,7 +7,6 @@ from pkgutil import get_data
 
 from ebpfcheck.model.plan import (
     Action,
-    AddressTaken,
     Blocker,
     Condition,
     Confirmed,
@@ -15,6 +14,7 @@ from ebpfcheck.model.plan import (
     Delete,
     FieldIs,
     FreshNode,
+    Gone,
     Manual,
     Patch,
     Pause,
@@ -22,9 +22,11 @@ from ebpfcheck.model.plan import (
     Reached,
     Restart,
     RolledOut,
+    Runs,
     Step,
     Target,
     Value,
+    VariableIs,
 )
 from ebpfcheck.model.text import visible
 from ebpfcheck.plan.actions import manifest_of, patch_of, plain
@@ -32,9 +34,7 @@ from ebpfcheck.plan.reach import reach_manifest
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.plan_words import condition_words, title_of
 
-_HOST_PATH = (
-    '{.spec.template.spec.containers[?(@.name=="calico-node")].env[?(@.name=="KUBERNETES_SERVICE_HOST")].value}'
-)
+_VARIABLE = '{.spec.template.spec.containers[?(@.name=="calico-node")].env[?(@.name=="NAME")].value}'
 
 
 def render(plan: Plan, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
@@ -48,7 +48,6 @@ def script_of(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    other = {"enable": "rollback", "rollback": "enable"}[plan.direction]
     yield "#!/bin/sh"
     yield f"# {_comment(title_of(plan))}"
     yield f"# Made by ebpfcheck {_comment(plan.tool.version)}, from what was seen at {plan.snapshot_taken_at}."
@@ -62,13 +61,12 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield _call("refuse", *map(_reason, plan.blockers))
     if plan.undecided:
         yield _call("unknown", *map(_reason, plan.undecided))
-    if plan.cluster_ip is not None:
-        yield _call("same_cluster", plan.cluster_ip)
-    if plan.calico_node is not None and plan.image is not None and plan.direction == "enable":
+    goes_back = plan.direction == "rollback"
+    yield "begin back rollback.state enable.state" if goes_back else "begin there enable.state rollback.state"
+    if plan.cluster_id:
+        yield _call("same_cluster", plan.cluster_id)
+    if plan.calico_node is not None and plan.image is not None and not goes_back:
         yield _call("same_image", plan.calico_node.namespace or "", plan.calico_node.name, plan.image)
-    yield _call("begin", f"{plan.direction}.state", f"{other}.state")
-    if plan.direction == "enable":
-        yield "record_nodes"
     if plan.forecast:
         yield _call("say", "What it does to traffic:")
         yield from (_call("say", f"  - {visible(words)}") for words in plan.forecast)
@@ -81,11 +79,12 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from (["    finish"] if step.actions else [])
         yield "fi"
     yield ""
-    if plan.direction == "rollback":
-        # The state of a way that was gone to its end must not keep a second one from being gone.
-        yield 'rm -rf "$state"'
+    if goes_back:
         yield from (_call("say", f"What stays on nodes: {visible(words)}.") for words in plan.residue)
-    yield _call("say", "Done.")
+    yield "end"
+    if goes_back:
+        # The state of a way that was gone to its end must not keep a second one from being gone.
+        yield 'rm -rf "${state:?}"'
 
 
 def _step(step: Step) -> Iterator[str]:
@@ -95,11 +94,11 @@ def _step(step: Step) -> Iterator[str]:
         yield _call("ask", visible(step.disrupts))
     for action in step.actions:
         yield from _action(action)
-    for condition in step.after:
-        yield from _condition(condition)
-    if not step.actions and not step.after:
+    if any(isinstance(one, Confirmed) for one in step.after) or not (step.actions or step.after):
         yield _call("say", visible(step.see))
         yield from (_call("say", f"  $ {visible(command)}") for command in step.see_commands)
+    for condition in step.after:
+        yield from _condition(condition)
 
 
 def _action(action: Action) -> Iterator[str]:
@@ -130,9 +129,14 @@ def _condition(condition: Condition) -> Iterator[str]:
             yield _call("rolled_out", *_slashed(condition.target), str(condition.minutes))
         case FieldIs():
             yield _until(condition.minutes, condition.value, condition.path, condition.target, _path(condition.path))
-        case AddressTaken():
-            words = ("the address of the API server",)
-            yield _until(condition.minutes, condition.host, words, condition.target, _HOST_PATH)
+        case VariableIs():
+            names = (condition.name,)
+            place = _VARIABLE.replace("NAME", condition.name)
+            yield _until(condition.minutes, condition.value, names, condition.target, place)
+        case Gone():
+            yield _call("pods", "are_gone", *_place(condition.target), str(condition.minutes))
+        case Runs():
+            yield _call("pods", "are_running", *_place(condition.target), str(condition.minutes))
         case Reached():
             what = condition_words(condition).removeprefix("every node connects to ")
             manifest = _json(reach_manifest(condition))
@@ -154,6 +158,10 @@ def _call(function: str, *words: str) -> str:
 
 def _words(target: Target) -> tuple[str, str, str]:
     return target.resource, target.name, target.namespace or ""
+
+
+def _place(target: Target) -> tuple[str, str]:
+    return target.name, target.namespace or ""
 
 
 def _slashed(target: Target) -> tuple[str, str]:

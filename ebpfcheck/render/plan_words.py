@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 
 from ebpfcheck.model.plan import (
-    AddressTaken,
     Blocker,
     Condition,
     Confirmed,
     FieldIs,
     FreshNode,
+    Gone,
     Plan,
     Reached,
     RolledOut,
+    Runs,
     Target,
     Value,
+    VariableIs,
 )
 from ebpfcheck.model.report import Verdict
 from ebpfcheck.model.text import excerpt
@@ -56,12 +58,17 @@ def condition_words(condition: Condition) -> str:
         case Reached():
             host = f"[{condition.host}]" if ":" in condition.host else condition.host
             return f"every node connects to {host}:{condition.port} from its own network"
-        case AddressTaken():
-            return f"{target_words(condition.target)} has the address {condition.host} in its template"
+        case VariableIs():
+            what = f"{condition.name} in the template of {target_words(condition.target)}"
+            return f"{what} is {value_words(condition.value)}"
+        case Gone():
+            return f"no pods of {target_words(condition.target)} are left"
+        case Runs():
+            return f"{target_words(condition.target)} has its pods, and all are ready"
         case FreshNode():
-            return "a node that was rebooted or added since the first step is Ready, and so is its calico-node"
+            return "a node that is rebooted or added from now on is Ready, and so is its calico-node"
         case Confirmed():
-            return f"somebody has looked: {condition.question}"
+            return f"somebody has looked and says yes to this: {condition.question.rstrip('?')}"
 
 
 def target_words(target: Target) -> str:

@@ -144,7 +144,6 @@ def test_bad_addresses(endpoint: str, words: str, tmp_path: Path) -> None:
         (("--snapshot", story("green"), "--write", ""), 2, "give the name of a directory"),
         (("--snapshot", story("green"), "--write", "/nowhere/change"), 2, "there is no directory"),
         (("--snapshot", story("green"), "--write", "/proc"), 2, "not an empty directory"),
-        (("--snapshot", story("ebpf-healthy"), "--write", "change"), 2, "there are no steps to write"),
         (("--snapshot", story("green"), "--calico-version", "v9.9"), 2, "outside what this ebpfcheck knows"),
     ],
 )
@@ -154,6 +153,13 @@ def test_bad_command_lines(arguments: tuple[str, ...], code: int, words: str) ->
     assert words in result.stderr
     assert not result.stdout
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_nothing_to_write(tmp_path: Path) -> None:
+    result = run("plan", "--snapshot", story("ebpf-healthy"), "--write", str(tmp_path / "change"))
+    assert "configured already" in " ".join(result.stdout.split())
+    assert "there are no steps" in result.stderr
+    assert not (tmp_path / "change").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "no plan", '{"schema":"ebpfcheck.report/v1"}'])

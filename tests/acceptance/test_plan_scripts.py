@@ -56,13 +56,22 @@ class Change:
         self._boots += 1
         status = {**node["status"], "nodeInfo": {**node["status"]["nodeInfo"], "bootID": f"boot-{self._boots}"}}
         self.api.catalog.put(self.api.catalog.resources["v1", "nodes"], {**node, "status": status})
+        for pod in self.api.objects("Pod"):
+            is_agent = pod["metadata"].get("labels", {}).get("k8s-app") == "calico-node"
+            if is_agent and pod["spec"]["nodeName"] == node["metadata"]["name"]:
+                containers = [
+                    {**one, "containerID": f"containerd://boot-{self._boots}"}
+                    for one in pod["status"]["containerStatuses"]
+                ]
+                changed = {**pod, "status": {**pod["status"], "containerStatuses": containers}}
+                self.api.catalog.put(self.api.catalog.resources["v1", "pods"], changed)
 
     def enabled(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run enable.sh to its end, with the reboot that it asks for."""
-        result = self.script("enable.sh", "--yes", *arguments)
+        """Run enable.sh to its end, with the reboot that it asks for and the look at what runs."""
+        result = self.script("enable.sh", "--yes", "--done", "verify", *arguments)
         if "reboot one" in result.stderr:
             self.reboot(self.api.objects("Node")[0])
-            result = self.script("enable.sh", "--yes", *arguments)
+            result = self.script("enable.sh", "--yes", "--done", "verify", *arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         assert self.api.controllers.settle(20)
         return result
@@ -148,10 +157,18 @@ def test_kube_proxy_stays_until_all_is_proven(tmp_path: Path) -> None:
         change.api.catalog.put(change.api.catalog.resources["v1", "nodes"], away)
         assert "reboot one" in change.script("enable.sh", "--yes", "--accept-unknown").stderr
         assert kube_proxies(change.api) == running
+        # A node that is back, but of whose calico-node nothing new is heard yet.
+        change.api.catalog.put(change.api.catalog.resources["v1", "nodes"], {**node, "status": status})
+        assert "reboot one" in change.script("enable.sh", "--yes", "--accept-unknown").stderr
+        assert kube_proxies(change.api) == running
         change.reboot(node)
-        assert change.script("enable.sh", "--yes", "--accept-unknown").returncode == 0
+        result = change.script("enable.sh", "--yes", "--accept-unknown")
+        # Whether it runs somebody has to have seen, whatever --yes says.
+        assert result.returncode == 1
+        assert "--done verify" in result.stderr
         assert kube_proxies(change.api) == 0
         assert dataplane(change.api) is True
+        assert change.script("enable.sh", "--yes", "--accept-unknown", "--done", "verify").returncode == 0
 
 
 def test_an_address_that_a_node_does_not_reach(tmp_path: Path) -> None:
@@ -195,11 +212,12 @@ def test_stopped_half_way_and_run_again(number: signal.Signals, tmp_path: Path) 
     with change_for("kubeadm-single", tmp_path) as change:
         before = change.api.owned()
         change.plan()
-        for mark in ("What it does", "== 1.", "== 2.", "ebpfcheck-reach created", "every node reaches"):
+        for mark in ("What it does", "ebpfcheck-reach created", "== 2.", "== 3.", "== 4.", "nodes reach"):
             stopped_at(change, mark, number)
+        change.script("enable.sh", "--yes", "--accept-unknown")
         change.reboot(change.api.objects("Node")[0])
         change.api.controllers.delay = 0.3
-        for mark in ("== 4.", "== 5.", "waiting until spec.bpfEnabled"):
+        for mark in ("== 5.", "== 6.", "waiting until spec.bpfEnabled"):
             stopped_at(change, mark, number)
         change.api.controllers.delay = 0
         change.enabled("--accept-unknown")
@@ -296,7 +314,7 @@ def test_asks_before_what_disrupts(tmp_path: Path) -> None:
         for answer, code in (("n", 1), ("y", 0)):
             terminal, end = pty.openpty()
             asked = subprocess.Popen(
-                ("sh", str(change.place / "enable.sh"), "--accept-unknown"),
+                ("sh", str(change.place / "enable.sh"), "--accept-unknown", "--done", "verify"),
                 env=change.env,
                 stdin=end,
                 stdout=subprocess.PIPE,
@@ -348,15 +366,9 @@ def test_names_are_never_run(tmp_path: Path) -> None:
     cluster = snapshot["cluster"]
     cluster["services"]["value"]["sctp"] = {"count": 0, "examples": []}
     cluster["workloads"]["value"]["sctp"] = {"count": 0, "examples": []}
-    for fact, fields in {
-        "kube_proxy": ("name", "namespace"),
-        "calico_node": ("name", "namespace", "image"),
-        "context": (),
-    }.items():
-        if not fields:
-            cluster[fact]["value"] = HOSTILE
-        for field in fields:
-            cluster[fact]["value"][field] = HOSTILE
+    cluster["context"]["value"] = HOSTILE
+    cluster["calico_node"]["value"]["image"] = HOSTILE
+    cluster["kubernetes_service"]["value"]["uid"] = HOSTILE
     (tmp_path / "snapshot.json").write_text(json.dumps(snapshot))
     place = tmp_path / "change"
     made = run("plan", "--snapshot", str(tmp_path / "snapshot.json"), "--write", str(place), "-f", "markdown")
@@ -366,17 +378,83 @@ def test_names_are_never_run(tmp_path: Path) -> None:
     tools.mkdir()
     # It says yes to everything, and every value is as it was.
     for name, text in {
-        "kubectl": '#!/bin/sh\ncase "$*" in *clusterIP*) echo 10.96.0.1 ;; *image*) printf %s "$IMAGE" ;; esac\n',
+        "kubectl": '#!/bin/sh\ncase "$*" in *uid*|*image*) printf %s "$HOSTILE" ;; *desired*) echo 1 1 1 1 ;; esac\n',
         "sleep": "#!/bin/sh\n",
     }.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
-    env = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path), "IMAGE": HOSTILE}
+    env = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path), "HOSTILE": HOSTILE}
     for script in ("enable.sh", "rollback.sh"):
         done = subprocess.run(
-            ("sh", str(place / script), "--yes", "--accept-unknown", "--done", "kube-proxy-off"),
+            ("sh", str(place / script), "--yes", "--accept-unknown"),
             env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert "\x1b" not in done.stdout + done.stderr
         assert "== 1." in done.stdout, done.stdout + done.stderr
     assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize("fact", ["kube_proxy", "calico_node"])
+@pytest.mark.parametrize("name", [HOSTILE, "--all", "-n", "../x", "a b", ""])
+def test_names_that_no_api_server_gives_are_refused(fact: str, name: str, tmp_path: Path) -> None:
+    snapshot = json.loads((FIXTURES / "snapshots" / "manifest-ipip" / "snapshot.json").read_text())
+    snapshot["cluster"][fact]["value"]["name"] = name
+    (tmp_path / "snapshot.json").write_text(json.dumps(snapshot))
+    result = run("plan", "--snapshot", str(tmp_path / "snapshot.json"), "--write", str(tmp_path / "change"))
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "change").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("steps", 1, "id"), "../../x"),
+        (("rollback", 0, "actions", 0, "target", "name"), "--all"),
+        (("rollback", 0, "actions", 0, "target", "namespace"), "-A"),
+        (("rollback", 0, "actions", 0, "target", "resource"), "--all"),
+        (("calico_node", "name"), "--all"),
+    ],
+    ids=lambda value: str(value[-1]) if isinstance(value, tuple) else "",
+)
+def test_a_plan_that_somebody_has_changed_is_no_script(path: tuple[str | int, ...], value: str, tmp_path: Path) -> None:
+    folder = tmp_path / "change"
+    run("plan", "--snapshot", str(FIXTURES / "snapshots" / "manifest-ipip" / "snapshot.json"), "--write", str(folder))
+    plan = json.loads((folder / "plan.json").read_text())
+    place = plan
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (folder / "plan.json").write_text(json.dumps(plan))
+    result = run("rollback", str(folder), "-f", "sh")
+    assert result.returncode == 2
+    assert not result.stdout
+
+
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    with change_for("green", tmp_path) as change:
+        change.plan()
+        (change.place / "lock").mkdir()
+        (change.place / "lock" / "pid").write_text(f"{os.getpid()}\n")
+        result = change.script("rollback.sh", "--yes")
+        assert result.returncode == 1
+        assert "another run is under way" in result.stderr
+        # One that has died holds nothing up.
+        (change.place / "lock" / "pid").write_text("999999999\n")
+        assert change.script("rollback.sh", "--yes").returncode == 0
+        assert not (change.place / "lock").exists()
+
+
+def test_back_although_calico_node_is_not_well(tmp_path: Path) -> None:
+    with change_for("manifest-ipip", tmp_path, without=("amf-ngap",)) as change:
+        change.plan()
+        running = kube_proxies(change.api)
+        change.enabled("--accept-unknown")
+        script = change.place / "rollback.sh"
+        fails = '[ "$1" != daemonsets.apps/calico-node ] && k rollout status "$1"'
+        script.write_text(script.read_text().replace('k rollout status "$1"', fails))
+        result = change.script("rollback.sh", "--yes")
+        assert result.returncode == 1
+        assert "NOT YET: daemonsets.apps/calico-node has not rolled out" in result.stdout
+        assert kube_proxies(change.api) == running
+        assert dataplane(change.api) is None

@@ -12,8 +12,22 @@ import yaml
 
 from ebpfcheck.app import Judge
 from ebpfcheck.model.codec import PlanError, decode_plan, encode_json, schema_of
-from ebpfcheck.model.facts import Endpoint, Reason, Unknown
-from ebpfcheck.model.plan import Create, FieldIs, FreshNode, Manual, Patch, Plan, Reached, Restart, Step
+from ebpfcheck.model.facts import Absent, Endpoint, FelixSettings, Known, Reason, Unknown
+from ebpfcheck.model.plan import (
+    Create,
+    FieldIs,
+    FreshNode,
+    Gone,
+    Manual,
+    Patch,
+    Plan,
+    Reached,
+    Restart,
+    RolledOut,
+    Runs,
+    Step,
+    VariableIs,
+)
 from ebpfcheck.model.report import Verdict
 from ebpfcheck.plan.actions import manifest_of
 from ebpfcheck.plan.reach import reach_manifest
@@ -125,15 +139,76 @@ def test_green_and_surveyed() -> None:
     plan = plan_for("green-surveyed")
     assert plan.verdict is Verdict.READY
     assert plan.exit_code == 0
-    assert [step.id for step in plan.steps] == ["proof", "kube-proxy-off", "enable", "verify"]
+    assert [step.id for step in plan.steps] == ["reach", "proof", "kube-proxy-off", "enable", "verify"]
     assert all(step.is_safe for step in plan.steps)
-    assert [step.id for step in plan.rollback] == ["enable", "kube-proxy-off", "verify"]
-    # The operator keeps kube-proxy away for as long as it is asked to, so this goes last.
+    # The operator brings kube-proxy back for as long as it is asked to look after it.
+    assert [step.id for step in plan.rollback] == ["enable", "settled", "kube-proxy-off", "verify"]
     enabling = step_of(plan, "enable")
-    assert [one.path[-1] for one in enabling.after if isinstance(one, FieldIs)] == [
-        "bpfEnabled",
-        "operator.tigera.io/disable-kube-proxy",
-    ]
+    assert [type(one) for one in enabling.after] == [FieldIs, RolledOut, Gone]
+    assert [type(one) for one in plan.rollback[1].after] == [FieldIs, Runs, RolledOut]
+
+
+def test_services_come_back_before_anything_is_waited_for() -> None:
+    """A calico-node that is not well is why one goes back, and must not keep kube-proxy from coming back."""
+    plan = plan_for("manifest-ipip", dsr=True)
+    assert [step.id for step in plan.rollback] == [
+        "enable", "kube-proxy-off", "settled", "dsr", "api-endpoint", "dns", "verify",
+    ]  # fmt: skip
+    assert plan.rollback[0].after == ()
+    assert [type(one) for one in plan.rollback[1].after] == [Runs]
+
+
+def test_old_operators_are_waited_for_by_their_variable() -> None:
+    after = step_of(plan_for("eks-al2", version="v3.22"), "enable").after
+    assert any(isinstance(one, VariableIs) and one.name == "FELIX_BPFENABLED" for one in after)
+
+
+def test_a_release_that_does_not_run() -> None:
+    plan = plan_for("green-surveyed", version="v3.25")
+    assert plan.verdict is Verdict.NOT_READY
+    assert any("upgrade first" in one.message for one in plan.blockers)
+    assert not any("upgrade first" in one.message for one in plan_for("green-surveyed", version="v3.32").blockers)
+
+
+def test_an_address_is_judged_before_it_is_there() -> None:
+    """A name that only cluster DNS answers calico-node would wait for for ever."""
+    snapshot = snapshot_of("green-surveyed")
+    assert snapshot.cluster is not None
+    assert isinstance(snapshot.cluster.calico_node, Known)
+    node = msgspec.structs.replace(snapshot.cluster.calico_node.value, dns_policy="ClusterFirstWithHostNet")
+    cluster = msgspec.structs.replace(
+        snapshot.cluster,
+        calico_node=Known(value=node, source=snapshot.cluster.calico_node.source),
+        endpoint_overrides=Absent(source=0),
+    )
+    changed = msgspec.structs.replace(snapshot, cluster=cluster)
+    plan = plan_of(changed, endpoint=Endpoint(host="api.shop.example", port=6443))
+    assert "cluster.api-endpoint.usable" in [one.id for one in plan.cautions]
+    plan = plan_of(changed, endpoint=Endpoint(host="203.0.113.9", port=6443))
+    assert "cluster.api-endpoint.usable" not in [one.id for one in plan.cautions]
+
+
+def test_what_speaks_against_it_stays_where_it_is_on() -> None:
+    plan = plan_for("kubeadm-argocd")
+    assert plan.exit_code == 1
+    assert "cluster.kube-proxy.cleanup" in [one.id for one in plan.blockers]
+
+
+def test_felix_configuration_that_is_not_there() -> None:
+    snapshot = snapshot_of("manifest-ipip")
+    assert snapshot.cluster is not None
+    plan = plan_of(
+        msgspec.structs.replace(
+            snapshot, cluster=msgspec.structs.replace(snapshot.cluster, felix_default=Absent(source=0))
+        )
+    )
+    assert plan.steps[0].id == "felix-default"
+    assert isinstance(plan.steps[0].actions[0], Create)
+
+
+def test_tables_of_nftables_are_a_step() -> None:
+    tables = step_of(plan_for("talos-kubeprism"), "nft-tables")
+    assert "nft delete table ip kube-proxy" in tables.commands
 
 
 def test_nodes_that_nobody_looked_at() -> None:
@@ -330,7 +405,7 @@ def _is_operators(objects: dict[Any, Any]) -> bool:
 def test_back_past_the_operator() -> None:
     plan = way_back("operator-3.28-hand-set")
     ids = [step.id for step in plan.steps]
-    assert ids == ["enable", "kube-proxy-off", "verify"]
+    assert ids == ["enable", "kube-proxy-off", "settled", "verify"]
     patch = plan.steps[0].actions[0]
     assert isinstance(patch, Patch)
     # What nobody has set the operator sets itself; what somebody has, it refuses to touch.
@@ -339,10 +414,19 @@ def test_back_past_the_operator() -> None:
 
 def test_back_with_the_operator_that_keeps_kube_proxy_away() -> None:
     plan = way_back("ebpf-healthy")
-    assert [step.id for step in plan.steps] == ["enable", "kube-proxy-management", "verify"]
-    waits = [one.value for one in plan.steps[0].after if isinstance(one, FieldIs)]
-    assert waits == [False, None]
+    assert [step.id for step in plan.steps] == ["enable", "settled", "kube-proxy-management", "verify"]
+    assert [type(one) for one in plan.steps[2].before] == [Runs]
     assert any("--expect iptables" in command for command in plan.steps[-1].see_commands)
+
+
+def test_back_from_what_neither_the_installation_nor_felix_configuration_says() -> None:
+    snapshot = snapshot_of("manifest-ipip")
+    on = FelixSettings(bpf_enabled=True)
+    kinds = tuple(msgspec.structs.replace(kind, felix=Known(value=on, source=0)) for kind in snapshot.kinds)
+    plan = Judge(Settings()).rollback(msgspec.structs.replace(snapshot, kinds=kinds), NOW)
+    assert plan.exit_code == 1
+    assert plan.steps == ()
+    assert "FELIX_BPFENABLED" in plan.blockers[0].message
 
 
 def test_back_in_one_patch() -> None:
