@@ -56,6 +56,8 @@ class SpecialNodes(Table, frozen=True, kw_only=True):
     all_status: Literal["fail", "warn", "unknown"]
     message: str
     remedy: str
+    no_daemon_sets: bool = False
+    """Whether no pods of DaemonSets run there."""
     source: str
 
 

@@ -118,6 +118,10 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, tag_field="condition", 
     port: int
     image: str
     namespace: str
+    service_account: str | None = None
+    """What the pods run as, where that decides whether they may; None for the namespace's own."""
+    leave_out: tuple[str, ...] = ()
+    """Labels of nodes, each as KEY=VALUE, that run no such pods and no calico-node."""
     minutes: int
 
 

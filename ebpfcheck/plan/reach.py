@@ -15,6 +15,12 @@ _TRY = (
 
 def reach_manifest(condition: Reached) -> dict[str, Any]:
     """Return a DaemonSet whose pods are on the host's network, use its resolver, and become ready once connected."""
+    account = {"serviceAccountName": condition.service_account} if condition.service_account else {}
+    marks = (mark.partition("=") for mark in condition.leave_out)
+    others = [{"key": key, "operator": "NotIn", "values": [value]} for key, _, value in marks]
+    terms = {"nodeSelectorTerms": [{"matchExpressions": others}]}
+    where = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    affinity = {"affinity": where} if others else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
@@ -30,6 +36,8 @@ def reach_manifest(condition: Reached) -> dict[str, Any]:
                     "terminationGracePeriodSeconds": 0,
                     "nodeSelector": {"kubernetes.io/os": "linux"},
                     "tolerations": [{"operator": "Exists"}],
+                    **account,
+                    **affinity,
                     "containers": [
                         {
                             "name": "reach",

@@ -396,9 +396,17 @@ def _reached(case: Case) -> tuple[Reached, ...]:
         addresses = [(endpoint.host, endpoint.port)]
     else:
         addresses = []
-    minutes = case.release.plan.times.minutes
     return tuple(
-        Reached(host=host, port=port, image=node.image, namespace=node.namespace, minutes=minutes)
+        Reached(
+            host=host,
+            port=port,
+            image=node.image,
+            namespace=node.namespace,
+            # OpenShift lets pods onto the host's network by what they run as.
+            service_account=node.name if case.openshift is not None else None,
+            leave_out=tuple(one.mark for one in case.release.platforms.special if one.no_daemon_sets),
+            minutes=case.release.plan.times.minutes,
+        )
         for host, port in addresses
     )
 

@@ -1,13 +1,13 @@
 """A plan as files: a page to read, manifests for who applies them in their own way, and the two scripts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import yaml
 
 from ebpfcheck.model.codec import encode_json
-from ebpfcheck.model.plan import Create, Patch, Plan, Target
+from ebpfcheck.model.plan import Create, Patch, Plan, Step, Target
 from ebpfcheck.model.text import visible
 from ebpfcheck.plan.actions import document_of, manifest_of
 from ebpfcheck.plan.rollback import rollback_of
@@ -39,14 +39,15 @@ def files_of(plan: Plan) -> tuple[File, ...]:
     return (
         File(name="README.md", text=render(plan, RenderOptions())),
         File(name="plan.json", text=encode_json(plan)),
-        *_manifests(plan),
+        *_manifests("", plan.steps),
+        *_manifests("rollback-", plan.rollback),
         File(name="enable.sh", text=script_of(plan), executable=True),
         File(name="rollback.sh", text=script_of(rollback_of(plan)), executable=True),
     )
 
 
-def _manifests(plan: Plan) -> Iterator[File]:
-    for number, step in enumerate(plan.steps, start=1):
+def _manifests(prefix: str, steps: Sequence[Step]) -> Iterator[File]:
+    for number, step in enumerate(steps, start=1):
         objects: list[str] = []
         for action in step.actions:
             if isinstance(action, Create):
@@ -56,7 +57,7 @@ def _manifests(plan: Plan) -> Iterator[File]:
                 objects.append(heading + _yaml({**_head(action.target), **_merged(action)}))
         if objects:
             heading = f"# {number}. {visible(step.title)}\n"
-            yield File(name=f"{number:02}-{step.id}.yaml", text=heading + "---\n".join(objects))
+            yield File(name=f"{prefix}{number:02}-{step.id}.yaml", text=heading + "---\n".join(objects))
 
 
 def _merged(action: Patch) -> dict[str, Any]:
