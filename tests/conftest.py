@@ -1,4 +1,4 @@
-"""Turns skips of live tests into failures where EBPFCHECK_LIVE=require asks for all of them, as .ci/run does."""
+"""Live tests: one after the other, and none skipped where EBPFCHECK_LIVE=require asks for all, as .ci/run does."""
 
 import os
 from collections.abc import Generator
@@ -6,6 +6,12 @@ from collections.abc import Generator
 import pytest
 
 REQUIRED = os.environ.get("EBPFCHECK_LIVE") == "require"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("live") or item.path.parent.name == "live":
+            item.add_marker(pytest.mark.xdist_group("live"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -38,7 +38,7 @@ BEHAVIOURS = {
     "csh": 'ForceCommand tcsh -c "$SSH_ORIGINAL_COMMAND"',
     "busybox": 'ForceCommand busybox sh -c "exec busybox ${SSH_ORIGINAL_COMMAND}"',
     "shell-less": 'ForceCommand env -i PATH=/nonexistent /bin/bash -c "$SSH_ORIGINAL_COMMAND"',
-    "cut": "ForceCommand $SSH_ORIGINAL_COMMAND | head -c 4000; kill -9 $PPID",
+    "cut": "ForceCommand $SSH_ORIGINAL_COMMAND | head -c 4000; sleep 2; kill -9 $PPID",
     "nobody": 'ForceCommand setpriv --reuid nobody --clear-groups sh -c "$SSH_ORIGINAL_COMMAND"',
     "no-keys": "PubkeyAuthentication no",
 }

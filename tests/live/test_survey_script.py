@@ -27,11 +27,19 @@ def state_of(call: str, *, as_nobody: bool = False, shell: str = "sh") -> tuple[
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
 
 
+def open_to_all(folder: Path) -> None:
+    """Let everybody get to a folder of pytest's."""
+    for place in (folder, *folder.parents):
+        if place.name.startswith("pytest-of-"):
+            place.chmod(0o755)
+            return
+        place.chmod(0o755)
+
+
 @pytest.fixture
 def closed(tmp_path: Path) -> Path:
     """A directory that nobody but root may search, in one that all may."""
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    open_to_all(tmp_path)
     inner = tmp_path / "closed"
     (inner / "deep").mkdir(parents=True)
     (inner / "file").write_text("content")
@@ -63,8 +71,7 @@ def test_what_is_not_there_is_absent(tmp_path: Path, function: str, shell: str) 
 @pytest.mark.parametrize("function", ["file x", "lines x"])
 def test_what_may_not_be_read_is_forbidden(tmp_path: Path, function: str) -> None:
     need("setpriv", "util-linux")
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    open_to_all(tmp_path)
     secret = tmp_path / "secret"
     secret.write_text("content")
     secret.chmod(0o600)
@@ -121,8 +128,7 @@ def test_every_place_of_a_kernel_configuration_is_looked_at(tmp_path: Path, plac
 @needs_root
 def test_a_configuration_that_may_not_be_read_is_forbidden(tmp_path: Path) -> None:
     need("setpriv", "util-linux")
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    open_to_all(tmp_path)
     release = Path("/proc/sys/kernel/osrelease").read_text().strip()
     file = tmp_path / f"config-{release}"
     file.write_text("CONFIG_BPF=y\n")
