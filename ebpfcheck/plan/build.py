@@ -11,9 +11,9 @@ from ebpfcheck.model.plan import Blocker, Patch, Plan, Step
 from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.model.text import excerpt
-from ebpfcheck.plan import steps
+from ebpfcheck.plan import address, kube_proxy, switch
 from ebpfcheck.plan.case import Case, unread
-from ebpfcheck.plan.steps import Pair, made
+from ebpfcheck.plan.step import Pair, made
 from ebpfcheck.versions import CalicoVersion
 
 _MENDED = {
@@ -46,7 +46,7 @@ def plan_of(
     """
     dsr = next((one for one in hypotheses if one.id == "cluster.dsr"), None)
     pairs = tuple(_pairs(case, report, dsr))
-    first = steps.felix_default(case, pairs)
+    first = switch.felix_default(case, pairs)
     pairs = (first, *pairs) if first is not None else pairs
     mended = {check for pair in pairs for check in _MENDED.get(pair.there.id, ())} | _mended_by_switch(pairs)
     supposed = [one for one in hypotheses if one.id != "cluster.dsr"]
@@ -97,21 +97,21 @@ def _pairs(case: Case, report: Report, dsr: Finding | None) -> Iterator[Pair]:
     if not case.is_on:
         mode = next((one for one in report.findings if one.id == "cluster.kube-proxy.mode"), None)
         found = [
-            steps.kube_proxy_mode(case, mode),
-            steps.dns(case),
-            steps.mesh(case),
-            steps.kube_proxy_stays(case),
-            steps.reach(case),
-            *steps.address(case),
-            steps.proof(case),
-            steps.kube_proxy_off(case),
-            steps.enable(case),
-            steps.nft_tables(case),
-            steps.verification(case),
-            steps.workloads(case),
+            kube_proxy.kube_proxy_mode(case, mode),
+            switch.dns(case),
+            switch.mesh(case),
+            kube_proxy.kube_proxy_stays(case),
+            address.reach(case),
+            *address.address(case),
+            address.proof(case),
+            kube_proxy.kube_proxy_off(case),
+            switch.enable(case),
+            kube_proxy.nft_tables(case),
+            switch.verification(case),
+            switch.workloads(case),
         ]
         yield from (pair for pair in found if pair is not None)
-    last = steps.direct_return(case, dsr)
+    last = switch.direct_return(case, dsr)
     if last is not None:
         yield last
 
@@ -128,8 +128,8 @@ def _way_back(case: Case, pairs: Sequence[Pair]) -> tuple[Step, ...]:
         return tuple(back)
     if case.manages_kube_proxy:
         # The operator brings kube-proxy back for as long as it is asked to look after it.
-        return (*first[:1], made(steps.settled(case)), *first[1:], *rest, made(steps.verified_off(case)))
-    return (*first, made(steps.settled(case)), *rest, made(steps.verified_off(case)))
+        return (*first[:1], made(switch.settled(case)), *first[1:], *rest, made(switch.verified_off(case)))
+    return (*first, made(switch.settled(case)), *rest, made(switch.verified_off(case)))
 
 
 def _mended_by_switch(pairs: Sequence[Pair]) -> set[str]:
@@ -276,7 +276,7 @@ def _forecast(case: Case) -> Iterator[str]:
         "node_ports": isinstance(services, Known) and services.value.of_node_ports.count > 0,
         "at_once": not by_node,
         "by_node": by_node,
-        "mtu": steps.has_no_overlay(case),
+        "mtu": switch.has_no_overlay(case),
     }
     entries: tuple[Disruption, ...] = case.release.plan.disruption
     for entry in entries:

@@ -11,21 +11,19 @@ from ebpfcheck.model.plan import (
     Blocker,
     Condition,
     Confirmed,
-    FieldChange,
     Manual,
-    Patch,
     Pause,
     Plan,
     Runs,
     Step,
-    Target,
     Value,
 )
 from ebpfcheck.model.report import Finding, Report, Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.plan.build import lacking_install, residue_of
 from ebpfcheck.plan.case import CLUSTER_NETWORK, INSTALLATION, Case, unread
-from ebpfcheck.plan.steps import made, settled, verified_off
+from ebpfcheck.plan.step import made, patched
+from ebpfcheck.plan.switch import settled, verified_off
 
 _TO_PLAN = "It leads back to what was there when the plan was made: each field gets the value that it had then."
 _TO_DEFAULTS = (
@@ -142,7 +140,7 @@ def _direct_return(case: Case) -> Step | None:
         id="dsr",
         title="Let answers go back by the node that was asked",
         why="Direct server return is a setting of eBPF mode.",
-        actions=(_patch(case.felix_target, (("spec", "bpfExternalServiceMode"), mode, None)),),
+        actions=(patched(case.felix_target, (("spec", "bpfExternalServiceMode"), mode, None)),),
         disrupts="Connections from outside to Services whose pods are on another node are cut.",
         see="The field is gone.",
         stop="FelixConfiguration has changed meanwhile.",
@@ -161,15 +159,15 @@ def _disable(case: Case) -> Step | None:
         if asked.bpf_network_bootstrap == "Enabled":
             # The operator takes one without the other for a mistake, so both go in one request.
             changes.append(((*network, "bpfNetworkBootstrap"), asked.bpf_network_bootstrap, None))
-        actions = (_patch(INSTALLATION, *changes),) if changes else ()
+        actions = (patched(INSTALLATION, *changes),) if changes else ()
         if not _is_asked(case) and case.settings.bpf_enabled is True:
             # Somebody has turned it on past the operator, which sets what nobody has set.
-            actions = (*actions, _patch(case.felix_target, (("spec", "bpfEnabled"), True, None)))
+            actions = (*actions, patched(case.felix_target, (("spec", "bpfEnabled"), True, None)))
         if not actions:
             return None
     elif case.felix.nodes(is_on) and case.settings.bpf_enabled is True:
         restarting = Pause(seconds=times.kubelet_seconds, why="Felix restarts itself on every node")
-        actions = (_patch(case.felix_target, (("spec", "bpfEnabled"), True, False)), restarting)
+        actions = (patched(case.felix_target, (("spec", "bpfEnabled"), True, False)), restarting)
     else:
         return None
     return Step(
@@ -198,7 +196,7 @@ def _kube_proxy(case: Case) -> Step | None:
     if openshift is not None:
         if openshift.deploy_kube_proxy is not False:
             return None
-        actions.append(_patch(CLUSTER_NETWORK, (("spec", "deployKubeProxy"), False, True)))
+        actions.append(patched(CLUSTER_NETWORK, (("spec", "deployKubeProxy"), False, True)))
         after.append(_BACK)
     else:
         own = [] if case.installation.kube_proxy_management != "Enabled" else [selectors[1]]
@@ -206,7 +204,7 @@ def _kube_proxy(case: Case) -> Step | None:
         keys = [key for key in selectors if key in kept and key not in own]
         if target is not None and keys:
             path = ("spec", "template", "spec", "nodeSelector")
-            actions.append(_patch(target, *(((*path, key), kept[key], None) for key in keys)))
+            actions.append(patched(target, *(((*path, key), kept[key], None) for key in keys)))
             after.append(Runs(target=target, minutes=case.release.plan.times.minutes))
         if proxy.owners:
             after.insert(0, _BACK)
@@ -239,7 +237,7 @@ def _management(case: Case) -> Step | None:
         title="Let the operator leave kube-proxy alone",
         why="It looks after kube-proxy for the sake of eBPF mode alone.",
         before=runs,
-        actions=(_patch(INSTALLATION, change),),
+        actions=(patched(INSTALLATION, change),),
         see="kube-proxy runs on every node.",
         stop="kube-proxy is still kept off the nodes: the operator no longer brings it back once this is done.",
     )
@@ -257,7 +255,7 @@ def _felix(case: Case) -> Step | None:
         id="felix",
         title="Take out of FelixConfiguration what was set for eBPF mode",
         why="It has no use without eBPF mode, and would surprise whoever enables it one day.",
-        actions=(_patch(case.felix_target, *changes),),
+        actions=(patched(case.felix_target, *changes),),
         see="The fields are gone.",
         stop="FelixConfiguration has changed meanwhile.",
     )
@@ -273,8 +271,3 @@ def _kept(case: Case) -> Iterator[Blocker]:
     if case.override is not None:
         name = case.release.platforms.api_endpoint.config_map
         yield Blocker(id="", message=f"The ConfigMap {name} stays, which does no harm.")
-
-
-def _patch(target: Target, *changes: tuple[tuple[str, ...], Value, Value]) -> Patch:
-    fields = (FieldChange(path=path, before=before, after=after) for path, before, after in changes)
-    return Patch(target=target, fields=tuple(fields))
