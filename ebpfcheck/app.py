@@ -87,7 +87,9 @@ class Judge:
             verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
         else:
             # What Felix says of each node will do, but not where more was asked for and did not come.
-            verdict = decide(findings, coverage, scope="api", checks_lost=_is_partial(snapshot))
+            # Of what nobody has looked at nothing is verified, be it what nothing but a look at the nodes tells.
+            told = any(one.status in (Status.PASS, Status.WARN, Status.FAIL) for one in findings)
+            verdict = decide(findings, coverage, scope="api", checks_lost=_is_partial(snapshot) or not told)
         platform, discovered = _discovered(snapshot, release, install)
         return Report(
             tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
@@ -180,7 +182,9 @@ class Judge:
 
 def _is_partial(snapshot: Snapshot) -> bool:
     """Whether nodes that should have been looked at were not."""
-    return bool(snapshot.unseen) or any(problem.source.startswith("--probe") for problem in snapshot.problems)
+    return bool(snapshot.unseen) or any(
+        problem.source.startswith(("--probe", "--wait")) for problem in snapshot.problems
+    )
 
 
 def _named(plan: Plan) -> Plan:

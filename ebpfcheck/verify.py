@@ -16,7 +16,7 @@ from ebpfcheck.interruption import Interruption
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.facts import FelixLog, Known, Reason
 from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict
-from ebpfcheck.model.snapshot import Snapshot
+from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.probe import ProbeRequest, probed
 
 # How long an answer may pause, in seconds, and how often it is asked for: one node that is silent must not hold up all.
@@ -122,7 +122,7 @@ class _Watcher:
                 if time.monotonic() >= end:
                     break
                 self._sleep(pause)
-        return snapshot
+        return snapshot if is_fresh else _not_looked_at_again(snapshot)
 
     def _once(self, text: str) -> None:
         """Give a notice that each look would give again."""
@@ -150,6 +150,13 @@ class _Watcher:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._interruption.has_come():
             time.sleep(min(left, _SLICE))
+
+
+def _not_looked_at_again(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot that rests on logs of an earlier look, and says so."""
+    detail = "not all logs could be read once more in the end: what was as it should be may have changed since"
+    problem = Problem(source="--wait", reason=Reason.TIMEOUT, detail=detail)
+    return msgspec.structs.replace(snapshot, problems=(*snapshot.problems, problem))
 
 
 def _has_started(told: Told) -> bool:

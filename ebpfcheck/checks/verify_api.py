@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address
 
-from ebpfcheck.checks.verify_state import AGENTS, LOG, POD, how_to_read, no_calico, other_way, restart, said
+from ebpfcheck.checks.verify_state import AGENTS, LOG, MARKS, POD, how_to_read, no_agent, other_way, restart, said
 from ebpfcheck.model.check import (
     Given,
     Outcome,
@@ -32,11 +32,11 @@ _NEEDED = "the API server's own address, or bpfNetworkBootstrap"
     title="The API server's address in use",
     category="verify",
     severity=Severity.BLOCKER,
-    needs=(AGENTS, LOG, POD, _SERVICE, _OVERRIDES, _INSTALLATION, _PROXY),
+    needs=(AGENTS, MARKS, LOG, POD, _SERVICE, _OVERRIDES, _INSTALLATION, _PROXY),
 )
 def node_api_endpoint(given: Given) -> Outcome:
     """Whether the calico-node that runs was given an address of the API server other than that of its Service."""
-    outcome = no_calico(given) or other_way(given)
+    outcome = no_agent(given) or other_way(given)
     if outcome is not None:
         return outcome
     lines = [line for line in given.release.verify.line if line.role == "api"]

@@ -190,6 +190,23 @@ def kube_proxy(given: Given) -> Outcome:
     if isinstance(fact, Unknown):
         return unseen("unseen", "Whether kube-proxy runs could not be seen", fact, required=needed)
     proxy = proxy_of(given)
+    if given.expect == "bpf" and felix_of(given).keeps_rules and proxy.state != "off":
+        return passed(
+            "tolerated",
+            f"kube-proxy may run beside eBPF mode: Felix leaves its rules alone ({CLEANUP} is false).",
+            observed=_seen(proxy),
+            required=needed,
+            note=True,
+        )
+    if proxy.seen is not None and proxy.seen.desired is None:
+        return unknown(
+            "status-unseen",
+            "Whether kube-proxy runs could not be told: its DaemonSet does not say yet how many pods it wants by the "
+            "template that it has now.",
+            reason=Reason.NOT_COLLECTED,
+            required=needed,
+            remediation=Remediation(text="Run it again, or with --wait."),
+        )
     if proxy.state in ("unseen", "inside"):
         return unknown(
             "not-in-sight",
@@ -216,14 +233,6 @@ def _in_bpf_mode(given: Given, proxy: Proxy, needed: str) -> Outcome:
             required=needed,
             remediation=Remediation(text="Wait for it (--wait), or see what keeps its pods."),
         )
-    if felix.keeps_rules:
-        return passed(
-            "tolerated",
-            f"kube-proxy runs beside eBPF mode, and Felix leaves its rules alone ({CLEANUP} is false).",
-            observed=_seen(proxy),
-            required=needed,
-            note=True,
-        )
     if felix.unseen is not None:
         what = "kube-proxy runs; whether Felix leaves its rules alone could not be told"
         return unseen("felix-unseen", what, felix.unseen, observed=_seen(proxy), required=needed)
@@ -240,6 +249,18 @@ def _in_bpf_mode(given: Given, proxy: Proxy, needed: str) -> Outcome:
 
 
 def _in_other_modes(proxy: Proxy, needed: str) -> Outcome:
+    seen = proxy.seen
+    if proxy.state == "runs" and seen is not None and None not in (seen.desired, seen.available):
+        desired, available = seen.desired or 0, seen.available or 0
+        if available < desired:
+            return fail(
+                "not-available",
+                f"kube-proxy is available on {available} of the {desired} nodes that it should run on: the others have "
+                "no Services.",
+                observed=f"{available} of {desired} available",
+                required=needed,
+                remediation=Remediation(text="Wait for it (--wait), or see what keeps its pods."),
+            )
     if proxy.state == "runs":
         return passed("back", "kube-proxy runs.", observed=_seen(proxy), required=needed)
     keys = tuple(key for key, _ in proxy.seen.node_selector) if proxy.seen is not None else ()

@@ -9,12 +9,13 @@ from ebpfcheck.checks.verify_state import (
     AGENTS,
     LOG,
     LOOK_AT_NODE,
+    MARKS,
     METRICS,
     POD,
     counts,
     how_to_read,
     namespace,
-    no_calico,
+    no_agent,
     said,
     wanted,
 )
@@ -42,11 +43,11 @@ _MANY_RESTARTS = 10
     title="calico-node's pod on the node",
     category="verify",
     severity=Severity.BLOCKER,
-    needs=(AGENTS, POD),
+    needs=(AGENTS, MARKS, POD),
 )
 def node_pod(given: Given) -> Outcome:
     """Whether calico-node runs on the node, is ready, and is of the present template."""
-    outcome, fact = no_calico(given), given[POD]
+    outcome, fact = no_agent(given), given[POD]
     if outcome is not None:
         return outcome
     needed = "a ready pod of calico-node, made by the DaemonSet's present template"
@@ -121,11 +122,11 @@ def node_pod(given: Given) -> Outcome:
     title="calico-node's init containers",
     category="verify",
     severity=Severity.BLOCKER,
-    needs=(AGENTS, POD),
+    needs=(AGENTS, MARKS, POD),
 )
 def node_init(given: Given) -> Outcome:
     """Whether an init container of calico-node ended with an error, and what its exit code says."""
-    outcome, fact, node = no_calico(given), given[POD], given[AGENTS]
+    outcome, fact, node = no_agent(given), given[POD], given[AGENTS]
     if outcome is not None:
         return outcome
     needed = "init containers that end well"
@@ -174,11 +175,11 @@ _PANICS = {
     title="The dataplane that runs",
     category="verify",
     severity=Severity.BLOCKER,
-    needs=(AGENTS, LOG, METRICS, PROGRAMS, FELIX, _NFT_TABLES),
+    needs=(AGENTS, MARKS, LOG, METRICS, PROGRAMS, FELIX, _NFT_TABLES),
 )
 def node_dataplane(given: Given) -> Outcome:
     """Which dataplane runs on the node, by what is attached there, by what Felix logged, by its metrics."""
-    outcome = no_calico(given)
+    outcome = no_agent(given)
     if outcome is not None:
         return outcome
     return _bpf(given) if given.expect == "bpf" else _standard(given)
@@ -322,7 +323,8 @@ def _standard(given: Given) -> Outcome:
             required=needed,
             remediation=Remediation(text="See verify.rollback.clean.", disruptive=True),
         )
-    if (log is None or log.mode != "standard") and attached is not False:
+    if log is None or log.mode != "standard":
+        # That nothing is attached does not tell that Felix runs at all.
         return _not_told(given, log, needed)
     return _rules(given, log, needed)
 

@@ -8,6 +8,7 @@ from ebpfcheck.model.facts import DATAPLANE_NAMES, Absent, FelixLog, Known, Node
 from ebpfcheck.model.report import Remediation
 
 AGENTS = of_cluster(ClusterFacts.calico_node)
+MARKS = optional(NodeKind.platform_marks)
 POD = optional(NodeKind.calico_node_pod)
 LOG = optional(NodeKind.felix_log)
 METRICS = optional(NodeKind.felix_metrics)
@@ -20,6 +21,16 @@ def no_calico(given: Given) -> Outcome | None:
     if isinstance(given[AGENTS], Absent):
         return not_applicable("no-calico", "There is no calico-node in this cluster; verify.calico.rollout says so.")
     return None
+
+
+def no_agent(given: Given) -> Outcome | None:
+    """Return what is to be said of a node on which no calico-node is to be; asks for AGENTS and MARKS."""
+    marks = given[MARKS]
+    others = [one for one in given.release.platforms.special if one.no_daemon_sets]
+    virtual = next((one for one in others if isinstance(marks, Known) and one.mark in marks.value), None)
+    if virtual is not None:
+        return not_applicable("virtual-node", f"It is a {virtual.name} node: {virtual.message}.")
+    return no_calico(given)
 
 
 def wanted(given: Given) -> str:

@@ -8,12 +8,13 @@ from ebpfcheck.checks.residue import RULES, rules_left
 from ebpfcheck.checks.verify_state import (
     AGENTS,
     LOG,
+    MARKS,
     METRICS,
     POD,
     counts,
     how_to_read,
     logs,
-    no_calico,
+    no_agent,
     other_way,
     said,
 )
@@ -29,11 +30,11 @@ _RUNNING = optional(NodeKind.programs)
     title="Programs that the kernel refused",
     category="verify",
     severity=Severity.BLOCKER,
-    needs=(AGENTS, POD, LOG, METRICS),
+    needs=(AGENTS, MARKS, POD, LOG, METRICS),
 )
 def node_policy(given: Given) -> Outcome:
     """Whether Felix could load its programs for all interfaces of the node."""
-    outcome = no_calico(given) or other_way(given)
+    outcome = no_agent(given) or other_way(given)
     if outcome is not None:
         return outcome
     pod, metrics, log = given[POD], given[METRICS], given[LOG]
@@ -75,11 +76,11 @@ def node_policy(given: Given) -> Outcome:
     title="kube-proxy in Felix's way",
     category="verify",
     severity=Severity.BLOCKER,
-    needs=(AGENTS, LOG, FELIX, _RUNNING, *RULES),
+    needs=(AGENTS, MARKS, LOG, FELIX, _RUNNING, *RULES),
 )
 def node_kube_proxy(given: Given) -> Outcome:
     """Whether Felix and somebody else change the same rules, or want the same port, and kube-proxy is gone."""
-    outcome = no_calico(given) or (_kube_proxy_seen(given) if given.expect == "bpf" else None)
+    outcome = no_agent(given) or (_kube_proxy_seen(given) if given.expect == "bpf" else None)
     if outcome is not None:
         return outcome
     log, rule = given[LOG], given.release.verify.flapping

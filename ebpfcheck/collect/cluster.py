@@ -428,6 +428,7 @@ class _Answers:
                 masters=masters_of([spec]),
                 node_selector=tuple(sorted((spec.node_selector or {}).items())),
                 desired=proxy.status.desired_number_scheduled if proxy.status and is_observed(proxy) else None,
+                available=proxy.status.number_available or 0 if proxy.status and is_observed(proxy) else None,
                 marks=marks_of(proxy.metadata),
             )
             return Known(value=described, source=self._queries.source(self._asked.daemon_sets.place))

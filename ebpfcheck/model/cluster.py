@@ -205,6 +205,8 @@ class KubeProxy(msgspec.Struct, frozen=True, kw_only=True):
     node_selector: tuple[tuple[str, str], ...] = ()
     desired: int | None = 0
     """How many pods there should be; None where its status does not say, or is of an older template."""
+    available: int | None = None
+    """How many of them are available; None where that is not known, as of static pods."""
     marks: Marks = Marks()
 
 

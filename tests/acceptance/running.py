@@ -106,7 +106,7 @@ def kube_proxy(*, off: bool = True, count: int = 3) -> list[Object]:
     """kube-proxy, kept off the nodes by its nodeSelector or not."""
     proxy, *maps = clusters.kube_proxy()
     proxy["spec"]["template"]["spec"]["nodeSelector"] = {"non-calico": "true"} if off else {}
-    proxy["status"] = {"desiredNumberScheduled": 0 if off else count}
+    proxy["status"] = dict.fromkeys(("desiredNumberScheduled", "numberAvailable"), 0 if off else count)
     return [proxy, *maps]
 
 

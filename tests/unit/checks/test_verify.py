@@ -161,7 +161,7 @@ def test_the_dataplane_where_ebpf_mode_should_run(facts: dict[str, Any], status:
         ("iptables", "v3.32.1", {"felix_log": FORBIDDEN}, "unknown", "not allowed"),
         ("iptables", "v3.32.1", {"felix_log": log("starting")}, "unknown", "still starting"),
         ("iptables", "v3.32.1",
-         {"felix_log": FORBIDDEN, "bpf_programs": programs(), "nft_tables": known(("ip filter",))}, "pass", "iptables"),
+         {"felix_log": FORBIDDEN, "bpf_programs": programs(), "nft_tables": ABSENT}, "unknown", "not allowed"),
         ("iptables", "v3.32.1", {"felix_log": log("standard", rules="iptables", fallback="x")}, "warn", "refused"),
     ],
 )  # fmt: skip
@@ -448,11 +448,10 @@ def test_the_operator(
     assert finding.status == result, finding.message
 
 
-def proxy(desired: int | None, *selector: str) -> Fact[Any]:
+def proxy(desired: int | None, *selector: str, available: int | None = None) -> Fact[Any]:
     keys = tuple((key, "true") for key in selector)
-    return known(
-        KubeProxy(namespace="kube-system", name="kube-proxy", runs_as="daemonset", desired=desired, node_selector=keys)
-    )
+    seen = KubeProxy(namespace="kube-system", name="kube-proxy", runs_as="daemonset", node_selector=keys)
+    return known(msgspec.structs.replace(seen, desired=desired, available=available))
 
 
 KEPT = known(FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False))
@@ -467,7 +466,10 @@ KEPT = known(FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False))
         (proxy(3), known(FelixSettings()), "bpf", "fail", "puts them back"),
         (proxy(3), KEPT, "bpf", "pass", "leaves its rules alone"),
         (proxy(3), FORBIDDEN, "bpf", "unknown", "could not be told"),
-        (proxy(None), known(FelixSettings()), "bpf", "unknown", "neither"),
+        (proxy(None), known(FelixSettings()), "bpf", "unknown", "does not say yet"),
+        (proxy(None), known(FelixSettings()), "iptables", "unknown", "does not say yet"),
+        (proxy(3, available=3), known(FelixSettings()), "iptables", "pass", "kube-proxy runs"),
+        (proxy(3, available=1), known(FelixSettings()), "iptables", "fail", "available on 1 of the 3 nodes"),
         (ABSENT, known(FelixSettings()), "bpf", "unknown", "neither"),
         (FORBIDDEN, known(FelixSettings()), "bpf", "unknown", "not allowed"),
         (proxy(3), known(FelixSettings()), "iptables", "pass", "kube-proxy runs"),
@@ -479,6 +481,14 @@ def test_kube_proxy(fact: Fact[Any], felix: Fact[Any], expect: Dataplane, result
     facts = {"kube_proxy": fact, "api_groups": known(()), "openshift": ABSENT}
     finding = said(verify_cluster.kube_proxy, expect=expect, cluster=facts, felix=felix, programs=NOT_SURVEYED)
     assert (finding.status, words in finding.message) == (result, True), finding.message
+
+
+@pytest.mark.parametrize("mark", ["eks.amazonaws.com/compute-type=fargate", "type=virtual-kubelet"])
+def test_nodes_that_run_no_daemon_sets(mark: str) -> None:
+    for check in (verify_nodes.node_pod, verify_nodes.node_dataplane, verify_trouble.node_policy):
+        finding = said(check, platform_marks=known((mark,)), calico_node_pod=ABSENT, felix_log=FORBIDDEN)
+        assert finding.status == "not_applicable"
+        assert "no DaemonSet runs" in finding.message
 
 
 def test_a_fact_of_the_cluster_is_among_the_evidence_of_a_node() -> None:
