@@ -3,6 +3,7 @@
 from ebpfcheck.model.check import Given, Outcome, check, fail, not_applicable, optional, passed, unknown, unseen
 from ebpfcheck.model.facts import NOT_COLLECTED, EndpointTrial, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
+from ebpfcheck.model.text import host_port
 
 _TRIALS = optional(NodeKind.api_endpoints)
 _HAPPENED = {
@@ -85,4 +86,4 @@ def _open(instead: str | None) -> str:
 
 
 def _address(trial: EndpointTrial) -> str:
-    return f"[{trial.host}]:{trial.port}" if ":" in trial.host else f"{trial.host}:{trial.port}"
+    return host_port(trial.host, trial.port)

@@ -5,11 +5,11 @@ import shlex
 from ebpfcheck.checks.health import meant_by, said_by
 from ebpfcheck.checks.kube_proxy_state import (
     CLEANUP,
+    NODE_COUNT,
     PROXY,
     PROXY_NEEDS,
     Proxy,
     felix_of,
-    is_unsurveyed,
     proxy_of,
 )
 from ebpfcheck.checks.naming import listed
@@ -25,6 +25,7 @@ from ebpfcheck.model.check import (
     settled,
     unknown,
     unseen,
+    warn,
 )
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Absent, Known, Reason, Unknown
@@ -215,17 +216,17 @@ def kube_proxy(given: Given) -> Outcome:
             reason=Reason.NOT_COLLECTED,
             observed="no kube-proxy in the API",
             required=needed,
-            remediation=Remediation(text="Look at the nodes themselves: --probe pod, or --probe exec."),
-            needs_survey=is_unsurveyed(given),
+            remediation=Remediation(text="Look at the nodes themselves with --probe pod."),
         )
-    return _in_bpf_mode(given, proxy, needed) if given.expect == "bpf" else _in_other_modes(proxy, needed)
+    return _in_bpf_mode(given, proxy, needed) if given.expect == "bpf" else _in_other_modes(given, proxy, needed)
 
 
 def _in_bpf_mode(given: Given, proxy: Proxy, needed: str) -> Outcome:
     felix = felix_of(given)
-    if proxy.state == "off":
+    left = (proxy.seen.misplaced or 0) if proxy.seen is not None else 0
+    if proxy.state == "off" and not left:
         return passed("off", "kube-proxy is off.", observed=_seen(proxy), required=needed)
-    if proxy.state == "leaving":
+    if proxy.is_off:
         return fail(
             "leaving",
             f"kube-proxy is told to keep off the nodes, and is not gone from all of them yet ({_seen(proxy)}).",
@@ -248,10 +249,19 @@ def _in_bpf_mode(given: Given, proxy: Proxy, needed: str) -> Outcome:
     )
 
 
-def _in_other_modes(proxy: Proxy, needed: str) -> Outcome:
-    seen = proxy.seen
-    if proxy.state == "runs" and seen is not None and None not in (seen.desired, seen.available):
-        desired, available = seen.desired or 0, seen.available or 0
+def _in_other_modes(given: Given, proxy: Proxy, needed: str) -> Outcome:
+    seen, nodes = proxy.seen, given[NODE_COUNT]
+    if proxy.state == "runs" and seen is not None and seen.desired is not None and seen.available is not None:
+        desired, available = seen.desired, seen.available
+        if isinstance(nodes, Known) and desired < nodes.value:
+            return warn(
+                "not-everywhere",
+                f"kube-proxy is to run on {desired} of {nodes.value} nodes. The others have no Services, unless they "
+                "are of a kind that runs no DaemonSets or another kube-proxy, such as Windows.",
+                observed=f"{desired} of {nodes.value} nodes",
+                required=needed,
+                remediation=Remediation(text="See what its nodeSelector and affinity leave out."),
+            )
         if available < desired:
             return fail(
                 "not-available",

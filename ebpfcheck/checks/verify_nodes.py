@@ -14,6 +14,7 @@ from ebpfcheck.checks.verify_state import (
     POD,
     counts,
     how_to_read,
+    logs,
     namespace,
     no_agent,
     said,
@@ -182,6 +183,16 @@ def node_dataplane(given: Given) -> Outcome:
     outcome = no_agent(given)
     if outcome is not None:
         return outcome
+    log, rule = said(given), given.release.verify.restarting
+    if log is not None and log.starts >= rule.at_least:
+        return fail(
+            "keeps-starting",
+            "Felix does not stay up on this node: within minutes it has started again and again in its container, "
+            "which kubelet does not see.",
+            observed=f"{log.starts} starts or more in the last minutes",
+            required=f"Felix runs in {wanted(given)}",
+            remediation=Remediation(text="See what its log says before each start.", commands=(logs(given, "felix/"),)),
+        )
     return _bpf(given) if given.expect == "bpf" else _standard(given)
 
 

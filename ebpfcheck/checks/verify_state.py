@@ -2,7 +2,7 @@
 
 import shlex
 
-from ebpfcheck.model.check import Given, Outcome, not_applicable, of_cluster, optional
+from ebpfcheck.model.check import Given, Outcome, not_applicable, of_cluster, optional, unknown
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import DATAPLANE_NAMES, Absent, FelixLog, Known, NodeKind, Reason, Unknown
 from ebpfcheck.model.report import Remediation
@@ -69,6 +69,18 @@ def how_to_read(fact: Absent | Unknown) -> Remediation:
     if isinstance(fact, Unknown) and fact.reason is Reason.TIMEOUT:
         return Remediation(text=f"Give it more time with --timeout. {LOOK_AT_NODE}")
     return Remediation(text=LOOK_AT_NODE)
+
+
+def not_in_log(what: str, needed: str) -> Outcome:
+    """Return that something could not be told as the last minutes of the log say nothing, or too much."""
+    return unknown(
+        "log-says-nothing",
+        f"{what}: what Felix logged in the last minutes is more than is read, or it logged nothing, as where "
+        "logSeverityScreen keeps it from more than warnings.",
+        reason=Reason.TRUNCATED,
+        required=needed,
+        remediation=Remediation(text="Let Felix serve metrics (prometheusMetricsEnabled), or run it again later."),
+    )
 
 
 def restart(given: Given) -> str:

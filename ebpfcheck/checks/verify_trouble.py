@@ -15,6 +15,7 @@ from ebpfcheck.checks.verify_state import (
     how_to_read,
     logs,
     no_agent,
+    not_in_log,
     other_way,
     said,
 )
@@ -65,10 +66,12 @@ def node_policy(given: Given) -> Outcome:
             required=needed,
             remediation=fix,
         )
-    if left == 0 or isinstance(log, Known):
+    if left == 0 or (isinstance(log, Known) and log.value.is_recent_seen):
         return passed("loaded", "Felix reports no program that could not be loaded.", required=needed)
-    what = "Whether Felix could load all of its programs could not be told without calico-node's log"
-    return unseen("log-unseen", what, log, required=needed, remediation=how_to_read(log))
+    what = "Whether Felix could load all of its programs could not be told"
+    if isinstance(log, Known):
+        return not_in_log(what, needed)
+    return unseen("log-unseen", f"{what} without calico-node's log", log, required=needed, remediation=how_to_read(log))
 
 
 @check(
@@ -113,6 +116,8 @@ def node_kube_proxy(given: Given) -> Outcome:
                 "how."
             ),
         )
+    if not log.value.is_recent_seen:
+        return not_in_log("Whether others change Felix's rules could not be told", needed)
     return passed("quiet", "Nobody else changes the rules that Felix keeps, as its log shows.", required=needed)
 
 

@@ -219,7 +219,7 @@ class _AgentQuery:
         try:
             return Known(value=ask(), source=source)
         except ApiError as error:
-            return self._refusals.told(what, error, source)
+            return self._refusals.told(what, error, source, self.agent.node)
         except Exception as error:
             # What nobody foresaw costs one pod, not the others.
             detail = f"ebpfcheck failed on it: {type(error).__name__}: {excerpt(str(error))}"
@@ -242,9 +242,10 @@ class _AgentQuery:
         if names.endpoints not in values:
             raise ApiError(f"{names.endpoints} is not among them", Reason.UNSUPPORTED)
         endpoints, dirty = (
-            rounded_down(int(min(float(values.get(name, b"0")), _LARGEST))) for name in (names.endpoints, names.dirty)
+            rounded_down(int(min(float(values[name]), _LARGEST))) if name in values else None
+            for name in (names.endpoints, names.dirty)
         )
-        return FelixMetrics(endpoints=endpoints, dirty=dirty)
+        return FelixMetrics(endpoints=endpoints or 0, dirty=dirty)
 
 
 _RIGHTS = {"log": "get pods/log", "metrics": "get pods/proxy"}
@@ -261,23 +262,25 @@ class _Refusals:
         """Return why something is not worth asking for any more; None where it may be."""
         return self._known.get(what)
 
-    def told(self, what: str, error: ApiError, source: int) -> Unknown:
-        """Return what is to be said of an error."""
+    def told(self, what: str, error: ApiError, source: int, node: str) -> Unknown:
+        """Return what is to be said of an error, without the node's name in it."""
         if error.reason is Reason.FORBIDDEN:
             detail = f"not allowed to {_RIGHTS[what]} in {self._namespace}"
             self._known[what] = Unknown(reason=Reason.FORBIDDEN, detail=detail)
             return msgspec.structs.replace(self._known[what], source=source)
-        return Unknown(reason=error.reason, detail=f"its {what}: {_without_names(error)}", source=source)
+        words = _without_names(error.words.replace(node, "..."))
+        return Unknown(reason=error.reason, detail=f"its {what}: {words}", source=source)
 
 
-# The words of errors name the pod, which would make each node one of its own kind.
+# The words of errors name the pod and where its kubelet is, which would make each node one of its own kind.
 _NAMES = re.compile(
     r'"[^"]*"|https?://\S+|\b(?:\d{1,3}\.){3}\d{1,3}\b(?::\d+)?|\[[0-9a-fA-F:]+\](?::\d+)?|calico-node-\w+'
+    r"|\b[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7}\b|\.\.\.\.[\w.-]+"
 )
 
 
-def _without_names(error: ApiError) -> str:
-    return excerpt(_NAMES.sub("...", error.words), 160)
+def _without_names(words: str) -> str:
+    return excerpt(_NAMES.sub("...", words), 160)
 
 
 def _late(what: str) -> Unknown:

@@ -419,6 +419,7 @@ class _Answers:
         proxy = self._asked.kube_proxy_set()
         if proxy is not None:
             spec = proxy.spec.template.spec
+            status = proxy.status if is_observed(proxy) else None
             described = KubeProxy(
                 namespace=proxy.metadata.namespace,
                 name=proxy.metadata.name,
@@ -427,8 +428,9 @@ class _Answers:
                 command=command_of(spec),
                 masters=masters_of([spec]),
                 node_selector=tuple(sorted((spec.node_selector or {}).items())),
-                desired=proxy.status.desired_number_scheduled if proxy.status and is_observed(proxy) else None,
-                available=proxy.status.number_available or 0 if proxy.status and is_observed(proxy) else None,
+                desired=status.desired_number_scheduled if status else None,
+                available=status.number_available if status else None,
+                misplaced=status.number_misscheduled if status else None,
                 marks=marks_of(proxy.metadata),
             )
             return Known(value=described, source=self._queries.source(self._asked.daemon_sets.place))

@@ -21,6 +21,7 @@ _PROBES = 16
 _SLACK = timedelta(seconds=60)
 # Signs of trouble count that are no older than this.
 _RECENT = timedelta(minutes=10)
+_MOST_STARTS = 10
 _SHORTEST = timedelta(seconds=1)
 _LONGEST_REASON, _LONGEST_HOST, _LONGEST_WORD = 200, 253, 20
 
@@ -64,18 +65,29 @@ def felix_log(fetch: Fetch, started_at: datetime | None, tables: VerifyTables) -
     reader = _Reader(fetch, tables)
     head = reader.read(_HEAD)
     tail = head if head.is_whole else reader.tail()
-    current = next(reversed(tail.pids()), None)
-    section = None if current is None else reader.section(current, head, tail)
-    if section is not None:
-        return reader.told(section, tail)
     begins = head.lines[0].time if head.lines else None
     is_rotated = started_at is not None and begins is not None and begins > started_at + _SLACK
+    recent = reader.recent(tail, is_all=head.is_whole, since=begins if is_rotated else None)
+    last = next(reversed(recent.lines), None)
+    current = next(reversed(tail.pids()), last.pid if last is not None else None)
+    section = None if current is None else reader.section(current, head, tail)
+    if section is not None:
+        return reader.told(section, recent)
     is_starting = head.is_whole and current is None and not is_rotated
     return FelixLog(
         start="seen" if is_starting else "rotated" if is_rotated else "unread",
         mode="starting" if is_starting else None,
-        signs=reader.signs(tail),
+        signs=reader.signs(recent.lines),
+        is_recent_seen=recent.is_seen,
+        starts=reader.starts(recent.lines),
     )
+
+
+class _Recent(msgspec.Struct, frozen=True):
+    """What Felix wrote in the last minutes; `is_seen`: all of it was read, and there is something."""
+
+    lines: tuple[_Line, ...]
+    is_seen: bool
 
 
 class _Reader:
@@ -105,6 +117,24 @@ class _Reader:
         """Return the last lines, fewer where they are so long that the end of them would be cut off."""
         tail = self.read(_TAIL, last=_TAIL_LINES)
         return tail if tail.is_whole else self.read(_SECTION, last=_FEWER_LINES)
+
+    def recent(self, tail: _Piece, *, is_all: bool, since: datetime | None) -> _Recent:
+        """Return what Felix wrote in the last minutes.
+
+        `is_all`: the tail is all that there is; `since`: when that begins, of a log whose start was rotated away.
+        """
+        if not tail.lines:
+            return _Recent((), is_seen=False)
+        oldest = tail.lines[-1].time - _RECENT
+        lines, is_whole = tail.lines, is_all or tail.lines[0].time < oldest
+        if not is_whole:
+            # Many lines, or long ones: what the tail leaves out of the last minutes is read from their beginning.
+            more = self.read(_SECTION, oldest)
+            is_whole = more.is_whole
+            first = tail.lines[0].time
+            lines = more.lines if is_whole else (*(line for line in more.lines if line.time < first), *tail.lines)
+        own = tuple(line for line in lines if line.pid is not None and line.time >= oldest)
+        return _Recent(own, is_seen=is_whole and bool(own) and (since is None or since <= oldest))
 
     def section(self, pid: str, head: _Piece, tail: _Piece) -> Sequence[_Line] | None:
         """Return what that Felix wrote from its start on until its dataplane was made; None if it was not found."""
@@ -147,10 +177,11 @@ class _Reader:
         return any(text in line.message for text in self._of_role[role])
 
     def _is_decided(self, lines: Iterable[_Line]) -> bool:
-        return any(self._is(line, "decided") or self._is(line, "bpf") for line in lines)
+        # What is told once at the start comes before it.
+        return any(self._is(line, "decided") for line in lines)
 
-    def told(self, section: Sequence[_Line], tail: _Piece) -> FelixLog:
-        """Return what a Felix said since its start, and what trouble the end of the log tells of."""
+    def told(self, section: Sequence[_Line], recent: _Recent) -> FelixLog:
+        """Return what a Felix said since its start, and what trouble it tells of there and in the last minutes."""
         fallback = next((self._reason(line) for line in section if self._is(line, "fallback")), None)
         api = next((_API.search(line.message) for line in section if self._is(line, "api")), None)
         if any(self._is(line, "bpf") for line in section):
@@ -165,8 +196,19 @@ class _Reader:
             api_host=api["host"][:_LONGEST_HOST] if api else None,
             api_port=api["port"][:_LONGEST_WORD] if api else None,
             load_balancer=self._load_balancer(section),
-            signs=self.signs(tail),
+            signs=tuple(sorted((*self._start_signs(section), *self.signs(recent.lines)))),
+            is_recent_seen=recent.is_seen,
+            starts=self.starts(recent.lines),
         )
+
+    def _start_signs(self, section: Sequence[_Line]) -> Iterable[tuple[str, int]]:
+        for one in self._tables.line:
+            if one.role == "start_sign" and any(one.text in line.message for line in section):
+                yield one.name, 1
+
+    def starts(self, recent: Sequence[_Line]) -> int:
+        """Return how often Felix was started, up to a number that says enough."""
+        return min(sum(self._is(line, "start") for line in recent), _MOST_STARTS)
 
     def _reason(self, line: _Line) -> str:
         text = next(text for text in self._of_role["fallback"] if text in line.message)
@@ -187,12 +229,8 @@ class _Reader:
                     return line.message.partition(text)[2].split(" ")[0][:_LONGEST_WORD]
         return None
 
-    def signs(self, tail: _Piece) -> tuple[tuple[str, int], ...]:
+    def signs(self, recent: Sequence[_Line]) -> tuple[tuple[str, int], ...]:
         """Return the kinds of trouble that the last minutes tell of."""
-        if not tail.lines:
-            return ()
-        oldest = tail.lines[-1].time - _RECENT
-        recent = [line for line in tail.lines if line.pid is not None and line.time >= oldest]
         found: dict[str, list[str | None]] = {}
         for name, role, text in ((line.name, line.role, line.text) for line in self._tables.line):
             pids = [line.pid for line in recent if text in line.message] if role in ("sign", "panic") else []

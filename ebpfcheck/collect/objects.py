@@ -8,6 +8,7 @@ import msgspec
 
 from ebpfcheck.collect import wire
 from ebpfcheck.model.cluster import Installation, IpPool, Marks, ServiceAddress, TigeraStatus
+from ebpfcheck.model.text import host_port
 
 _KUBE_PROXY = re.compile(r"(?:.*/)?(?:[\w.-]*-)?kube-proxy(?:-(?:amd64|arm64|ppc64le|s390x))?(?:[:@].*)?")
 _MASTER = re.compile(r"--master[= ]([^\s'\"]+)")
@@ -238,19 +239,15 @@ def addresses_of_slices(slices: Iterable[wire.EndpointSlice]) -> Iterable[str]:
         for endpoint in one.endpoints or ():
             # Where it does not say, it counts as ready.
             if endpoint.conditions is None or endpoint.conditions.ready is not False:
-                yield from (_joined(address, port) for address in endpoint.addresses)
+                yield from (host_port(address, port) for address in endpoint.addresses)
 
 
 def addresses_of_endpoints(found: wire.Endpoints) -> Iterable[str]:
     """Return the ready addresses of Endpoints as HOST:PORT."""
     for subset in found.subsets or ():
-        yield from (_joined(address.ip, _https(subset.ports)) for address in subset.addresses or ())
+        yield from (host_port(address.ip, _https(subset.ports)) for address in subset.addresses or ())
 
 
 def _https(ports: Sequence[wire.EndpointPort] | None) -> int:
     numbers = [port.port for port in ports or () if port.name in ("https", None, "")]
     return next((number for number in numbers if number), 443)
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -163,6 +163,7 @@ class DaemonSetStatus(Wire, frozen=True, kw_only=True):
     desired_number_scheduled: int = 0
     updated_number_scheduled: int = 0
     number_available: int = 0
+    number_misscheduled: int = 0
     observed_generation: int | None = None
 
 

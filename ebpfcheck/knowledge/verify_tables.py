@@ -4,7 +4,7 @@ from typing import Literal
 
 from ebpfcheck.knowledge.table import Table
 
-Role = Literal["start", "bpf", "decided", "fallback", "api", "load_balancer", "table", "sign", "panic"]
+Role = Literal["start", "bpf", "decided", "fallback", "api", "load_balancer", "table", "start_sign", "sign", "panic"]
 
 
 class LogLine(Table, frozen=True, kw_only=True):
@@ -21,6 +21,13 @@ class Flapping(Table, frozen=True, kw_only=True):
     """The lines of the log that tell of rules which somebody else changes, and how many of them are no accident."""
 
     lines: tuple[str, ...]
+    at_least: int
+    source: str
+
+
+class Restarting(Table, frozen=True, kw_only=True):
+    """How many starts of Felix within the last minutes are no accident."""
+
     at_least: int
     source: str
 
@@ -49,5 +56,6 @@ class VerifyTables(Table, frozen=True, kw_only=True):
 
     line: tuple[LogLine, ...]
     flapping: Flapping
+    restarting: Restarting
     rules: RulesTables
     metrics: Metrics

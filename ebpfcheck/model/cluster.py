@@ -207,6 +207,8 @@ class KubeProxy(msgspec.Struct, frozen=True, kw_only=True):
     """How many pods there should be; None where its status does not say, or is of an older template."""
     available: int | None = None
     """How many of them are available; None where that is not known, as of static pods."""
+    misplaced: int | None = None
+    """How many pods are still on nodes that they should not be on; None where that is not known."""
     marks: Marks = Marks()
 
 

@@ -284,8 +284,13 @@ class FelixLog(msgspec.Struct, frozen=True, kw_only=True):
     load_balancer: str | None = None
     """For what connect-time load balancing is on."""
     signs: tuple[tuple[str, int], ...] = ()
-    """The kinds of trouble in the last minutes of the log, each with how many lines tell of it, rounded down to 1, 10,
-    100 ..."""
+    """The kinds of trouble that it tells of, at its start or in the last minutes, each with how many lines do, rounded
+    down to 1, 10, 100 ..."""
+    is_recent_seen: bool = False
+    """Whether the last minutes of the log were read whole, and hold lines of that Felix: else nothing in `signs` does
+    not tell that there is nothing."""
+    starts: int = 0
+    """How often Felix was started in the last minutes, as far as they were read; 10 stands for more too."""
 
 
 class FelixMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,8 +298,8 @@ class FelixMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     endpoints: int
     """How many endpoints it manages in eBPF mode; it serves 0 in other modes too."""
-    dirty: int
-    """How many of them it could not load programs for."""
+    dirty: int | None
+    """How many of them it could not load programs for; None where it does not say."""
 
 
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,11 @@ def excerpt(text: str, limit: int = 200) -> str:
     return f"{visible(text[:limit])}... ({len(text) - limit} more characters)"
 
 
+def host_port(host: str, port: int | str) -> str:
+    """Return HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _shown(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN:
         return character

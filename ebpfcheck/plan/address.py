@@ -22,6 +22,7 @@ from ebpfcheck.model.plan import (
     Target,
     VariableIs,
 )
+from ebpfcheck.model.text import host_port
 from ebpfcheck.plan.actions import undone, words_of
 from ebpfcheck.plan.case import DEPLOYMENTS, Case
 from ebpfcheck.plan.step import Pair, made, paired, patched
@@ -137,11 +138,11 @@ def _no_address(case: Case) -> Pair:
 
 
 def _address_change(case: Case) -> Patch | Create | None:
-    endpoint, namespace, there = case.endpoint, case.namespace, case.override
-    if case.bootstraps or endpoint is None or not endpoint.usable or namespace is None:
+    new, there = case.new_override, case.override
+    if new is None:
         return None
-    values = (("KUBERNETES_SERVICE_HOST", endpoint.host), ("KUBERNETES_SERVICE_PORT", str(endpoint.port)))
-    target = Target(resource="configmaps", name=case.release.platforms.api_endpoint.config_map, namespace=namespace)
+    values = (("KUBERNETES_SERVICE_HOST", new.host), ("KUBERNETES_SERVICE_PORT", new.port))
+    target = Target(resource="configmaps", name=new.name, namespace=new.namespace)
     if there is None:
         fields = tuple(Field(path=("data", key), value=value) for key, value in values)
         return Create(target=target, api_version="v1", kind="ConfigMap", fields=fields)
@@ -224,7 +225,7 @@ def _reached(case: Case) -> tuple[Reached, ...]:
 
 
 def _addresses(reached: Sequence[Reached]) -> str:
-    return " and ".join(f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in reached)
+    return " and ".join(host_port(one.host, one.port) for one in reached)
 
 
 def _split(server: str) -> tuple[str, int]:

@@ -66,6 +66,23 @@ def plan_of(
     )
     verdict = _verdict(blockers, undecided, cautions)
     safe = verdict in (Verdict.READY, Verdict.READY_WITH_WARNINGS)
+    return msgspec.structs.replace(
+        empty_plan(case, snapshot, report, verdict, fail_on),
+        method=_method(case, pairs),
+        api_endpoint=None if case.bootstraps else case.endpoint,
+        image=case.calico_node.image if case.calico_node is not None else None,
+        blockers=blockers,
+        undecided=undecided,
+        cautions=cautions,
+        forecast=tuple(_forecast(case)) if pairs else (),
+        steps=tuple(_marked(pair.there, safe=safe) for pair in pairs),
+        rollback=_way_back(case, pairs),
+        residue=tuple(residue_of(case)),
+    )
+
+
+def empty_plan(case: Case, snapshot: Snapshot, report: Report, verdict: Verdict, fail_on: FailOn) -> Plan:
+    """Return a plan that says what it is for and from when, and nothing yet of what is to be done."""
     return Plan(
         tool=report.tool,
         made_at=report.finished_at,
@@ -75,19 +92,10 @@ def plan_of(
         dataplane=report.discovered.dataplane if report.discovered is not None else None,
         verdict=verdict,
         exit_code=exit_code(verdict, fail_on),
-        method=_method(case, pairs),
-        api_endpoint=None if case.bootstraps else case.endpoint,
+        method="",
         api_servers=case.api_servers,
         cluster_id=case.cluster_id,
         calico_node=case.node_target,
-        image=case.calico_node.image if case.calico_node is not None else None,
-        blockers=blockers,
-        undecided=undecided,
-        cautions=cautions,
-        forecast=tuple(_forecast(case)) if pairs else (),
-        steps=tuple(_marked(pair.there, safe=safe) for pair in pairs),
-        rollback=_way_back(case, pairs),
-        residue=tuple(residue_of(case)),
     )
 
 

@@ -201,7 +201,7 @@ def unread(case: Case) -> Sequence[Blocker]:
         needed.append(("the Installation", facts.installation))
     if not case.bootstraps:
         needed.append((f"the ConfigMaps {case.release.platforms.api_endpoint.config_map}", facts.endpoint_overrides))
-    return tuple(
+    found = tuple(
         Blocker(
             id="",
             message=f"What is set now of {what} could not be read, so that the way back is not known: "
@@ -210,6 +210,12 @@ def unread(case: Case) -> Sequence[Blocker]:
         for what, fact in needed
         if isinstance(fact, Unknown)
     )
+    nameless = Blocker(
+        id="",
+        message="By what this cluster is known again is not known (the uid of the Service default/kubernetes): the "
+        "scripts could not tell it from another one.",
+    )
+    return found if case.cluster_id else (*found, nameless)
 
 
 def _value(fact: Fact[T]) -> T | None:

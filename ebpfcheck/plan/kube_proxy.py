@@ -11,7 +11,7 @@ _TITLE = "Take kube-proxy off the nodes"
 _WHY = "Felix serves Services itself in eBPF mode, and removes kube-proxy's rules: both at once fight over them."
 _STOP = "It comes back: somebody looks after it; see cluster.kube-proxy.managed."
 _IS_GONE = Confirmed(question="Is kube-proxy gone from every node?")
-_IS_BACK = Confirmed(question="Does kube-proxy run on every node again?")
+IS_BACK = Confirmed(question="Does kube-proxy run on every node again?")
 _HANDS_OFF = "Nodes keep kube-proxy's last rules, which nobody keeps up to date until eBPF mode is on: go on at once."
 
 
@@ -129,7 +129,7 @@ def _off_by_openshift(case: Case) -> Pair:
             stop=_STOP,
         ),
         title="Let OpenShift run kube-proxy again",
-        after=runs or (_IS_BACK,),
+        after=runs or (IS_BACK,),
     )
 
 
@@ -166,7 +166,7 @@ def _off_by_hand(case: Case) -> Pair:
         title="Bring kube-proxy back",
         why="Nobody else serves Services once eBPF mode is off.",
         actions=(*(undone(patch) for patch in patches), *undo),
-        after=(*((_IS_BACK,) if undo else ()), *runs),
+        after=(*((IS_BACK,) if undo else ()), *runs),
         disrupts="kube-proxy makes its rules anew on each node.",
         see="kube-proxy runs on every node.",
         see_commands=see_commands,

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from ebpfcheck.checks.kube_proxy_state import CLEANUP, is_on
-from ebpfcheck.exitcodes import FailOn, exit_code
+from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.plan import (
     Action,
     Blocker,
     Condition,
-    Confirmed,
     Manual,
     Pause,
     Plan,
@@ -20,8 +19,9 @@ from ebpfcheck.model.plan import (
 )
 from ebpfcheck.model.report import Finding, Report, Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot
-from ebpfcheck.plan.build import lacking_install, residue_of
+from ebpfcheck.plan.build import empty_plan, lacking_install, residue_of
 from ebpfcheck.plan.case import CLUSTER_NETWORK, INSTALLATION, Case, unread
+from ebpfcheck.plan.kube_proxy import IS_BACK
 from ebpfcheck.plan.step import made, patched
 from ebpfcheck.plan.switch import settled, verified_off
 
@@ -32,7 +32,6 @@ _TO_DEFAULTS = (
 )
 _CUTS = "Connections that eBPF programs keep are cut, those through Services among them."
 _STANDARD = "Iptables"
-_BACK = Confirmed(question="Does kube-proxy run on every node again?")
 
 
 def rollback_of(plan: Plan) -> Plan:
@@ -59,20 +58,10 @@ def rollback_from(case: Case, snapshot: Snapshot, report: Report, fail_on: FailO
     steps = tuple(made(step) for step in _steps(case, report))
     blockers, undecided = (*lacking_install(case), *_out_of_reach(case, steps)), tuple(unread(case))
     verdict = Verdict.NOT_READY if blockers else Verdict.INCONCLUSIVE if undecided else Verdict.READY
-    return Plan(
-        tool=report.tool,
+    return msgspec.structs.replace(
+        empty_plan(case, snapshot, report, verdict, fail_on),
         direction="rollback",
-        made_at=report.finished_at,
-        snapshot_taken_at=snapshot.taken_at,
-        target=report.target,
-        calico=report.calico,
-        dataplane=report.discovered.dataplane if report.discovered is not None else None,
-        verdict=verdict,
-        exit_code=exit_code(verdict, fail_on),
         method=_TO_DEFAULTS if steps else "Nothing of eBPF mode is configured: there is nothing to take back.",
-        api_servers=case.api_servers,
-        cluster_id=case.cluster_id,
-        calico_node=case.node_target,
         blockers=blockers,
         undecided=undecided,
         cautions=tuple(_kept(case)) if steps else (),
@@ -197,7 +186,7 @@ def _kube_proxy(case: Case) -> Step | None:
         if openshift.deploy_kube_proxy is not False:
             return None
         actions.append(patched(CLUSTER_NETWORK, (("spec", "deployKubeProxy"), False, True)))
-        after.append(_BACK)
+        after.append(IS_BACK)
     else:
         own = [] if case.installation.kube_proxy_management != "Enabled" else [selectors[1]]
         kept = dict(proxy.seen.node_selector) if proxy.seen is not None else {}
@@ -207,13 +196,13 @@ def _kube_proxy(case: Case) -> Step | None:
             actions.append(patched(target, *(((*path, key), kept[key], None) for key in keys)))
             after.append(Runs(target=target, minutes=case.release.plan.times.minutes))
         if proxy.owners:
-            after.insert(0, _BACK)
+            after.insert(0, IS_BACK)
         actions += [Manual(text=owner.undo or f"Take back what was changed at {owner.name}.") for owner in proxy.owners]
         if not actions:
             if own or proxy.seen is not None:
                 return None
             actions.append(Manual(text="Switch kube-proxy on again where it is started on the nodes."))
-            after.append(_BACK)
+            after.append(IS_BACK)
     return Step(
         id="kube-proxy-off",
         title="Bring kube-proxy back",

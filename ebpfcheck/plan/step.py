@@ -41,8 +41,8 @@ def paired(there: Step, back: Step | None = None) -> Pair:
     return Pair(there=made(msgspec.structs.replace(there, undo=f"{back.title}.")), back=made(back))
 
 
-def reversible(there: Step, *, title: str, after: Sequence[Condition] = (), disrupts: str = "") -> Pair:
-    """Return a step of actions that lead back by themselves, last first."""
+def reversible(there: Step, *, title: str, after: Sequence[Condition] = (), disrupts: str = "", stop: str = "") -> Pair:
+    """Return a step of actions that lead back by themselves, last first; what is not said is as on the way there."""
     changes = [one for one in reversed(there.actions) if isinstance(one, Patch | Create | Delete | Restart)]
     pauses = [one for one in there.actions if isinstance(one, Pause)]
     return paired(
@@ -55,7 +55,7 @@ def reversible(there: Step, *, title: str, after: Sequence[Condition] = (), disr
             after=tuple(after),
             disrupts=disrupts or there.disrupts,
             see="The fields are what they were.",
-            stop=there.stop if there.id != "enable" else "A pod of calico-node does not become Ready.",
+            stop=stop or there.stop,
         ),
     )
 

@@ -143,6 +143,7 @@ def enable(case: Case) -> Pair | None:
         ),
         title="Disable eBPF mode",
         disrupts=_CUT,
+        stop="It is refused.",
     )
 
 

@@ -1,7 +1,7 @@
 """A plan for people at a terminal."""
 
 from ebpfcheck.model.plan import Blocker, Manual, Patch, Plan, Step
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import host_port, visible
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, Page
 from ebpfcheck.render.plan_words import (
@@ -21,8 +21,8 @@ def render(plan: Plan, options: RenderOptions) -> str:
     page.opening(f"{words}: {title_of(plan)}", words, color)
     page.paragraph(plan.method, "bright_black")
     if plan.api_endpoint is not None and plan.direction == "enable":
-        host = f"[{plan.api_endpoint.host}]" if ":" in plan.api_endpoint.host else plan.api_endpoint.host
-        page.paragraph(f"API server: {host}:{plan.api_endpoint.port}, {plan.api_endpoint.remark}.", "bright_black")
+        endpoint = plan.api_endpoint
+        page.paragraph(f"API server: {host_port(endpoint.host, endpoint.port)}, {endpoint.remark}.", "bright_black")
     _blockers(page, "Mend first", plan.blockers, "red", options)
     _blockers(page, "Not known", plan.undecided, "magenta", options)
     _blockers(page, "To mind", plan.cautions, "yellow", options)

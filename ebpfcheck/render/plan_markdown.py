@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from ebpfcheck.model.plan import Blocker, Manual, Patch, Plan, Step
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import host_port, visible
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.plan_words import (
     HEADINGS,
@@ -30,7 +30,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"- How: {_text(plan.method)}"
     if plan.api_endpoint is not None and plan.direction == "enable":
         endpoint = plan.api_endpoint
-        yield f"- API server: {_code(f'{endpoint.host} port {endpoint.port}')}, {_text(endpoint.remark)}"
+        yield f"- API server: {_code(host_port(endpoint.host, endpoint.port))}, {_text(endpoint.remark)}"
     yield f"- From what was seen at {plan.snapshot_taken_at.isoformat()}"
     yield f"- By ebpfcheck {plan.tool.version}, knowledge of {plan.tool.knowledge}"
     yield from _blockers("Mend first", plan.blockers, boxes=True)

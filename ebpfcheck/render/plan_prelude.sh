@@ -277,7 +277,10 @@ pods() { # are_gone|are_running NAME NAMESPACE MINUTES
         # shellcheck disable=SC2046,SC2086 # its words are numbers
         if now=$(counts "$2" "$3") && "$1" $now; then return; fi
         if [ "$tries" -le 0 ]; then
-            lacking "of the pods of $3/$2 it does not hold that they $1, after $4 minutes"
+            case $1 in
+                are_gone) lacking "$3/$2 still has pods after $4 minutes" ;;
+                *) lacking "$3/$2 does not run on all of its nodes after $4 minutes" ;;
+            esac
             return
         fi
         tries=$((tries - 1))

@@ -18,7 +18,7 @@ from ebpfcheck.model.plan import (
     VariableIs,
 )
 from ebpfcheck.model.report import Verdict
-from ebpfcheck.model.text import excerpt
+from ebpfcheck.model.text import excerpt, host_port
 
 HEADINGS = {
     Verdict.READY: ("PLAN", "green"),
@@ -56,8 +56,7 @@ def condition_words(condition: Condition) -> str:
             what = f"{field} of {target_words(condition.target)}"
             return f"{what} is {value_words(condition.value)}, within {condition.minutes} minutes"
         case Reached():
-            host = f"[{condition.host}]" if ":" in condition.host else condition.host
-            return f"every node connects to {host}:{condition.port} from its own network"
+            return f"every node connects to {host_port(condition.host, condition.port)} from its own network"
         case VariableIs():
             what = f"{condition.name} in the template of {target_words(condition.target)}"
             return f"{what} is {value_words(condition.value)}"

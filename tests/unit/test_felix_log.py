@@ -35,30 +35,79 @@ def read(lines: Any, began: datetime | None = BEGAN) -> tuple[FelixLog, list[int
     return felix_log(fetch, began, TABLES), sizes
 
 
+NEW: dict[str, Any] = {"start": "seen", "is_recent_seen": True, "starts": 1}
+API = {"api_host": "api.acme-bank.example", "api_port": "6443"}
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        (start(), FelixLog(start="seen", mode="bpf", rules="iptables", api_host="api.acme-bank.example",
-                           api_port="6443", load_balancer="TCP")),
-        (start("standard", table="calico"), FelixLog(start="seen", mode="standard", rules="nftables",
-                                                     api_host="api.acme-bank.example", api_port="6443")),
-        (start("fallback", reason="kernel is too old"), FelixLog(start="seen", mode="standard", rules="iptables",
-                                                                 fallback="kernel is too old",
-                                                                 api_host="api.acme-bank.example", api_port="6443")),
-        (start("fallback", reason="", host="", port=""), FelixLog(start="seen", mode="standard", rules="iptables",
-                                                                  fallback="", api_host="", api_port="")),
-        (start()[:2], FelixLog(start="seen", mode="starting", api_host="api.acme-bank.example", api_port="6443")),
-        ([], FelixLog(start="seen", mode="starting")),
-        ([(at(1), "bird: Started")], FelixLog(start="seen", mode="starting")),
-        (chatter(10, 600), FelixLog(start="unread")),
-        (chatter(600, 1200), FelixLog(start="rotated")),
-        ([(at(600), "bird: x")], FelixLog(start="rotated")),
+        (start(), {**NEW, **API, "mode": "bpf", "rules": "iptables", "load_balancer": "TCP"}),
+        (start("standard", table="calico"), {**NEW, **API, "mode": "standard", "rules": "nftables"}),
+        (
+            start("fallback", reason="kernel is too old"),
+            {**NEW, **API, "mode": "standard", "rules": "iptables", "fallback": "kernel is too old"},
+        ),
+        (
+            start("fallback", reason="", host="", port=""),
+            {**NEW, "mode": "standard", "rules": "iptables", "fallback": "", "api_host": "", "api_port": ""},
+        ),
+        (start()[:2], {**NEW, **API, "mode": "starting"}),
+        ([], {"start": "seen", "mode": "starting"}),
+        ([(at(1), "bird: Started")], {"start": "seen", "mode": "starting"}),
+        (chatter(10, 600), {"start": "unread", "is_recent_seen": True}),
+        (chatter(600, 1300), {"start": "rotated", "is_recent_seen": True}),
+        # What was rotated away may have been of the last minutes.
+        (chatter(600, 900), {"start": "rotated"}),
+        ([(at(600), "bird: x")], {"start": "rotated"}),
     ],
-)  # fmt: skip
-def test_a_short_log(lines: list[Line], expected: FelixLog) -> None:
+)
+def test_a_short_log(lines: list[Line], expected: dict[str, Any]) -> None:
     told, sizes = read(lines)
-    assert told == expected
+    assert told == FelixLog(**expected)
     assert len(sizes) == 1
+
+
+ONCE = {
+    "no-kube-proxy-module": "BPF enabled but no Kubernetes client available, unable to run kube-proxy module.",
+    "ipvs": "kube-proxy IPVS device found but we're in BPF mode, ignoring.",
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_what_felix_says_once_at_its_start_holds_as_long_as_it_runs(name: str) -> None:
+    said = felix(at(2.5), ONCE[name])
+    first = start()
+    told = read([*first[:3], said, *first[3:], *chatter(60, 7200)])[0]
+    assert told.signs == ((name, 1),)
+    # Another Felix has come since, and has not said it.
+    assert read([*first[:3], said, *first[3:], *start(after=100, pid=7), *chatter(110, 200, 7)])[0].signs == ()
+
+
+def test_a_tail_without_lines_of_felix_is_not_quiet() -> None:
+    noise = [(at(2000 + number), f"libbpf: prog 'x': {number}: R1_w=pkt(off=0)") for number in range(3000)]
+    told = read([*start(), *chatter(60, 1300), *noise])[0]
+    assert not told.is_recent_seen
+
+
+def test_more_than_the_tail_is_read_where_it_does_not_reach() -> None:
+    dirty = [felix(at(7000 + number), "Failed to apply policy to endpoint, leaving it dirty") for number in range(12)]
+    wide = [felix(at(7100 + number / 10), "x" * 1500) for number in range(150)]
+    told = read([*start(), *chatter(60, 6900), *dirty, *wide])[0]
+    assert told.signs == (("dirty", 10),)
+    assert told.is_recent_seen
+    # More than is read: what was found counts, and that nothing was does not.
+    flood = [felix(at(7100 + number / 10), "x" * 3000) for number in range(600)]
+    told = read([*start(), *chatter(60, 6900), *dirty, *flood])[0]
+    assert told.signs == (("dirty", 10),)
+    assert not told.is_recent_seen
+
+
+def test_starts_are_counted() -> None:
+    lines = [line for number in range(7) for line in start(after=7000 + 20 * number, pid=70 + number)]
+    assert read([*start(), *chatter(60, 6900), *lines])[0].starts == 7
+    more = [line for number in range(30) for line in start(after=7000 + 10 * number, pid=70 + number)]
+    assert read([*start(), *chatter(60, 6900), *more])[0].starts == 10
 
 
 def test_the_felix_that_wrote_last_counts() -> None:
@@ -110,7 +159,7 @@ def test_a_panic_that_was_got_over_does_not_count() -> None:
 def test_signs_are_told_of_where_the_start_is_not() -> None:
     words = "BPF Proxy Healthz server failed, restarting in 1s error=listen tcp :10256: bind: address already in use"
     told = read([*chatter(7200, 7300), felix(at(7300), words, level="ERROR")])[0]
-    assert told == FelixLog(start="rotated", signs=(("healthz-port", 1),))
+    assert (told.start, told.signs) == ("rotated", (("healthz-port", 1),))
 
 
 def test_what_a_log_says_is_cut_and_shown_as_it_is() -> None:

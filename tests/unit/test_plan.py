@@ -452,3 +452,15 @@ def test_back_where_it_could_not_be_read() -> None:
     plan = Judge(Settings()).rollback(msgspec.structs.replace(snapshot, cluster=hidden), NOW)
     assert plan.exit_code == 3
     assert not plan.steps[0].is_safe
+
+
+def test_a_cluster_that_cannot_be_known_again() -> None:
+    """As of a snapshot of an older version: the scripts could run on any cluster."""
+    snapshot = snapshot_of("green-surveyed")
+    assert snapshot.cluster is not None
+    assert isinstance(snapshot.cluster.kubernetes_service, Known)
+    service = msgspec.structs.replace(snapshot.cluster.kubernetes_service.value, uid="")
+    cluster = msgspec.structs.replace(snapshot.cluster, kubernetes_service=Known(value=service, source=0))
+    plan = plan_of(msgspec.structs.replace(snapshot, cluster=cluster))
+    assert plan.verdict is Verdict.INCONCLUSIVE
+    assert any("could not tell it from another one" in one.message for one in plan.undecided)

@@ -77,7 +77,8 @@ def said(
 
 def log(mode: str | None = "bpf", **more: Any) -> Fact[Any]:
     start = "seen" if mode else "rotated"
-    return known(FelixLog(start=start, mode=mode, **more))  # type: ignore[arg-type]
+    given: dict[str, Any] = {"start": start, "mode": mode, "is_recent_seen": True, **more}
+    return known(FelixLog(**given))
 
 
 def programs(*names: str, by: str = "bpftool", misses_tcx: bool = False) -> Fact[Any]:
@@ -448,10 +449,10 @@ def test_the_operator(
     assert finding.status == result, finding.message
 
 
-def proxy(desired: int | None, *selector: str, available: int | None = None) -> Fact[Any]:
+def proxy(desired: int | None, *selector: str, available: int | None = None, misplaced: int | None = None) -> Fact[Any]:
     keys = tuple((key, "true") for key in selector)
     seen = KubeProxy(namespace="kube-system", name="kube-proxy", runs_as="daemonset", node_selector=keys)
-    return known(msgspec.structs.replace(seen, desired=desired, available=available))
+    return known(msgspec.structs.replace(seen, desired=desired, available=available, misplaced=misplaced))
 
 
 KEPT = known(FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False))
@@ -470,6 +471,9 @@ KEPT = known(FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False))
         (proxy(None), known(FelixSettings()), "iptables", "unknown", "does not say yet"),
         (proxy(3, available=3), known(FelixSettings()), "iptables", "pass", "kube-proxy runs"),
         (proxy(3, available=1), known(FelixSettings()), "iptables", "fail", "available on 1 of the 3 nodes"),
+        (proxy(2, available=2), known(FelixSettings()), "iptables", "warn", "on 2 of 3 nodes"),
+        (proxy(0, "non-calico", misplaced=3), known(FelixSettings()), "bpf", "fail", "not gone from all"),
+        (proxy(0, "non-calico", misplaced=0), known(FelixSettings()), "bpf", "pass", "kube-proxy is off"),
         (ABSENT, known(FelixSettings()), "bpf", "unknown", "neither"),
         (FORBIDDEN, known(FelixSettings()), "bpf", "unknown", "not allowed"),
         (proxy(3), known(FelixSettings()), "iptables", "pass", "kube-proxy runs"),
@@ -478,9 +482,36 @@ KEPT = known(FelixSettings(bpf_kube_proxy_iptables_cleanup_enabled=False))
     ],
 )
 def test_kube_proxy(fact: Fact[Any], felix: Fact[Any], expect: Dataplane, result: str, words: str) -> None:
-    facts = {"kube_proxy": fact, "api_groups": known(()), "openshift": ABSENT}
+    facts = {"kube_proxy": fact, "api_groups": known(()), "openshift": ABSENT, "node_count": known(3)}
     finding = said(verify_cluster.kube_proxy, expect=expect, cluster=facts, felix=felix, programs=NOT_SURVEYED)
     assert (finding.status, words in finding.message) == (result, True), finding.message
+
+
+def test_a_felix_that_does_not_stay_up() -> None:
+    for expect in ("bpf", "iptables"):
+        found = log("bpf" if expect == "bpf" else "standard", starts=10)
+        finding = said(verify_nodes.node_dataplane, expect=expect, felix_log=found)
+        assert finding.status == "fail"
+        assert "does not stay up" in finding.message
+    # Settings that are changed one after the other have it started anew, too.
+    assert said(verify_nodes.node_dataplane, felix_log=log("bpf", starts=3)).status == "pass"
+
+
+@pytest.mark.parametrize("check", [verify_trouble.node_policy, verify_trouble.node_kube_proxy])
+def test_a_log_that_was_not_read_whole_is_not_quiet(check: Check) -> None:
+    facts: dict[str, Any] = {"calico_node_pod": a_pod(), "felix": known(FelixSettings()), "programs": NOT_SURVEYED}
+    finding = said(check, felix_log=log("bpf", is_recent_seen=False), **facts)
+    assert finding.status == "unknown"
+    assert "could not be told" in finding.message
+    assert not finding.needs_survey
+    assert said(check, felix_log=log("bpf"), **facts).status == "pass"
+
+
+def test_metrics_that_do_not_count_what_failed_are_no_proof() -> None:
+    found = known(FelixMetrics(endpoints=10, dirty=None))
+    facts: dict[str, Any] = {"calico_node_pod": a_pod(), "felix_metrics": found}
+    assert said(verify_trouble.node_policy, felix_log=log("bpf", is_recent_seen=False), **facts).status == "unknown"
+    assert said(verify_trouble.node_policy, felix_log=log("bpf", signs=DIRTY), **facts).status == "warn"
 
 
 @pytest.mark.parametrize("mark", ["eks.amazonaws.com/compute-type=fargate", "type=virtual-kubelet"])
