@@ -86,8 +86,8 @@ class Judge:
         if settings.expect is None:
             verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
         else:
-            # What Felix says of each node will do, but not where more was asked for and did not come.
-            # Of what nobody has looked at nothing is verified, be it what nothing but a look at the nodes tells.
+            # What Felix says of each node will do, but not where more was asked for and did not come, nor where the
+            # checks that were picked tell nothing without a look at the nodes.
             told = any(one.status in (Status.PASS, Status.WARN, Status.FAIL) for one in findings)
             verdict = decide(findings, coverage, scope="api", checks_lost=_is_partial(snapshot) or not told)
         platform, discovered = _discovered(snapshot, release, install)

@@ -726,22 +726,22 @@ def plan(
             where = _Where(kubeconfig, context, timeout)
             seen, judge, outputs = _collected(where, request, deadline, prepared, interruption)
         if interruption.has_come():
+            _keep(seen, save)
             return _INTERRUPTED
-    made = judge.plan(seen, started_at, endpoint=endpoints[0] if endpoints else None, dsr=dsr)
-    if write is not None:
-        from ebpfcheck.documents import write_directory
-        from ebpfcheck.render.plan_files import files_of
-
-        if made.steps:
-            write_directory("--write", write, files_of(made))
-        else:
-            _complain(f"--write: there are no steps, and {write} was not made")
     options = _options(color, verbose, quiet)
-    _deliver([(plan_renderer(name)(made, _for(file, options, color)), file) for name, file in outputs])
-    if save is not None:
-        from ebpfcheck.collect.snapshots import save_snapshot
+    try:
+        made = judge.plan(seen, started_at, endpoint=endpoints[0] if endpoints else None, dsr=dsr)
+        _deliver([(plan_renderer(name)(made, _for(file, options, color)), file) for name, file in outputs])
+        if write is not None and made.steps:
+            from ebpfcheck.documents import write_directory
+            from ebpfcheck.render.plan_files import files_of
 
-        save_snapshot(seen, save)
+            write_directory("--write", write, files_of(made))
+        elif write is not None:
+            _complain(f"--write: there are no steps, and {write} was not made")
+    finally:
+        # What was seen is kept, whatever becomes of the rest.
+        _keep(seen, save)
     return made.exit_code
 
 
@@ -1151,16 +1151,21 @@ def _report(
     interruption: "Interruption",
 ) -> int:
     """Judge and show a snapshot. It is shown even if it cannot be saved, and a first Ctrl-C does not cut it off."""
-    from ebpfcheck.collect.snapshots import save_snapshot
     from ebpfcheck.render import renderer
 
     interruption.watch()
     at = started_at.replace(microsecond=0)
     report = judge.report(snapshot, command, at, is_interrupted=interruption.has_come())
     _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
-    if save is not None:
-        save_snapshot(snapshot, save)
+    _keep(snapshot, save)
     return _INTERRUPTED if interruption.has_come() else report.exit_code
+
+
+def _keep(snapshot: "Snapshot", save: str | None) -> None:
+    if save is not None:
+        from ebpfcheck.collect.snapshots import save_snapshot
+
+        save_snapshot(snapshot, save)
 
 
 def _interruption() -> "Interruption":

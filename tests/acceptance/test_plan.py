@@ -182,3 +182,11 @@ def test_a_directory_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     run("plan", "--snapshot", story("green"), "--write", str(empty))
     assert (empty / "enable.sh").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "there"]
+
+
+def test_what_was_seen_is_kept_whatever_becomes_of_the_rest(tmp_path: Path) -> None:
+    saved = tmp_path / "seen.json"
+    with served("kubeadm-single", tmp_path) as (_, kubeconfig):
+        result = run("plan", "--kubeconfig", str(kubeconfig), "--save", str(saved), "-f", "text=/dev/full")
+    assert result.returncode == 2
+    assert saved.exists()
