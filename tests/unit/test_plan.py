@@ -423,7 +423,12 @@ def test_back_from_what_neither_the_installation_nor_felix_configuration_says() 
     snapshot = snapshot_of("manifest-ipip")
     on = FelixSettings(bpf_enabled=True)
     kinds = tuple(msgspec.structs.replace(kind, felix=Known(value=on, source=0)) for kind in snapshot.kinds)
-    plan = Judge(Settings()).rollback(msgspec.structs.replace(snapshot, kinds=kinds), NOW)
+    assert snapshot.cluster is not None
+    assert isinstance(snapshot.cluster.kube_proxy, Known)
+    off = msgspec.structs.replace(snapshot.cluster.kube_proxy.value, desired=0, node_selector=(("non-calico", "true"),))
+    cluster = msgspec.structs.replace(snapshot.cluster, kube_proxy=Known(value=off, source=0))
+    plan = Judge(Settings()).rollback(msgspec.structs.replace(snapshot, kinds=kinds, cluster=cluster), NOW)
+    # kube-proxy must not come back beside it.
     assert plan.exit_code == 1
     assert plan.steps == ()
     assert "FELIX_BPFENABLED" in plan.blockers[0].message
