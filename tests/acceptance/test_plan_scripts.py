@@ -56,6 +56,10 @@ class Change:
         self._boots += 1
         status = {**node["status"], "nodeInfo": {**node["status"]["nodeInfo"], "bootID": f"boot-{self._boots}"}}
         self.api.catalog.put(self.api.catalog.resources["v1", "nodes"], {**node, "status": status})
+        self.restart_agent(node)
+
+    def restart_agent(self, node: Object) -> None:
+        """A node whose calico-node runs in another container."""
         for pod in self.api.objects("Pod"):
             is_agent = pod["metadata"].get("labels", {}).get("k8s-app") == "calico-node"
             if is_agent and pod["spec"]["nodeName"] == node["metadata"]["name"]:
@@ -155,6 +159,10 @@ def test_kube_proxy_stays_until_all_is_proven(tmp_path: Path) -> None:
         ]
         away = {**node, "status": {**status, "conditions": conditions}}
         change.api.catalog.put(change.api.catalog.resources["v1", "nodes"], away)
+        assert "reboot one" in change.script("enable.sh", "--yes", "--accept-unknown").stderr
+        assert kube_proxies(change.api) == running
+        # A calico-node that was merely started anew.
+        change.restart_agent(change.api.objects("Node")[1])
         assert "reboot one" in change.script("enable.sh", "--yes", "--accept-unknown").stderr
         assert kube_proxies(change.api) == running
         # A node that is back, but of whose calico-node nothing new is heard yet.
