@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from ebpfcheck.knowledge.add_on_tables import AddOnTables
+from ebpfcheck.knowledge.bpf_tables import BpfNeed, BpfTables
 from ebpfcheck.knowledge.calico_tables import CalicoTables, VxlanBug
 from ebpfcheck.knowledge.feature_tables import FeatureTables
 from ebpfcheck.knowledge.health_tables import HealthTables
@@ -62,6 +63,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     series_from: dict[str, date]
     """The first day on which a kernel of each stable series can have been built."""
     measured: Measured | None
+    bpf_needs: tuple[BpfNeed, ...]
+    """Empty where they are not known."""
     btf: Btf | None
     config: tuple[ConfigOption, ...]
     tcx_from_kernel: str | None
@@ -127,6 +130,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
 
     releases: Releases
     kernel: KernelTables
+    bpf: BpfTables
     node: NodeTables
     network: NetworkTables
     calico: CalicoTables
@@ -168,6 +172,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
                 for series, day in kernel.series.released.items()
             },
             measured=_first(kernel.measured, version),
+            bpf_needs=tuple(need for need in self.bpf.need if version.within(need.releases) is True),
             btf=_first(kernel.btf, version),
             config=kernel.config,
             tcx_from_kernel=kernel.tcx.kernel if version.within(kernel.tcx.releases) else None,
