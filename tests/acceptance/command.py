@@ -16,6 +16,6 @@ def run(
     env |= {"COLUMNS": str(columns), "TERM": "xterm", **environment}
     data = stdin.encode() if isinstance(stdin, str) else stdin
     result = subprocess.run(
-        (str(PROGRAM), *arguments), input=data, capture_output=True, env=env, timeout=60, check=False
+        (str(PROGRAM), *arguments), input=data, capture_output=True, env=env, timeout=110, check=False
     )
     return subprocess.CompletedProcess(result.args, result.returncode, result.stdout.decode(), result.stderr.decode())
