@@ -210,7 +210,7 @@ def _doubt(
     words = {
         "bad": f"some patches of Calico {target.version} do not work with it; say which patch it is",
         "edge": "it lies between the last kernel seen to work and the first seen to fail",
-        "untried": f"no kernel from {bug.unknown_from} on has been tried with it",
+        "untried": "no kernel of its series that is as old has been tried with it",
         "backport": f"the change that breaks it went into other series too, from {bug.backported_after} on, and "
         "no build date in /proc/version shows that this kernel is older",
     }[state]
@@ -230,9 +230,12 @@ def _known_bad_state(
     series, patch = _stable_level(kernel, proc_version)
     edge = next((edge for edge in bug.edges if edge.series == series), None)
     if edge is not None and patch is not None:
-        if patch <= edge.good_to:
+        if edge.good_to is not None and patch <= edge.good_to:
             return "good"
-        return "bad" if patch >= edge.bad_from else "edge"
+        if edge.bad_from is not None and patch >= edge.bad_from:
+            return "bad"
+        if edge.good_to is not None and edge.bad_from is not None:
+            return "edge"
     if _series(kernel) >= _series_of(bug.unknown_from):
         return "untried"
     built = build_date(proc_version)

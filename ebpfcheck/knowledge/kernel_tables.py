@@ -40,11 +40,11 @@ class EnterpriseLinux(Table, frozen=True, kw_only=True):
 
 
 class Edge(Table, frozen=True, kw_only=True):
-    """The patches of a stable series between which a kernel became bad."""
+    """The patches of a stable series between which a kernel became bad, as far as they are known."""
 
     series: str
-    good_to: int
-    bad_from: int
+    good_to: int | None = None
+    bad_from: int | None = None
 
 
 class KnownBad(Table, frozen=True, kw_only=True):
