@@ -31,6 +31,7 @@ from ebpfcheck.model.report import (
 )
 from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.model.text import excerpt, visible
+from ebpfcheck.policy.waivers import waive
 from ebpfcheck.registry import load_registry, load_verify_registry
 from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
@@ -79,7 +80,9 @@ class Judge:
         checks = [check for check in self._checks if check in concerned]
         if not checks:
             raise UsageError("the checks that were picked are about a cluster, which was not looked at")
-        findings = judge(snapshot, checks, release, install, settings.expect or "bpf")
+        judged = judge(snapshot, checks, release, install, settings.expect or "bpf")
+        waived = waive(judged, settings.waivers, started_at.date(), self._known_ids())
+        findings = waived.findings
         coverage = coverage_of(snapshot)
         # Where checks were picked by name, those of a package that does not load were not meant.
         checks_lost = bool(self._registry.problems) and not settings.only
@@ -116,8 +119,17 @@ class Judge:
             summary=summarize(findings),
             findings=findings,
             discovered=discovered,
-            problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
+            waivers=waived.waivers,
+            problems=tuple(
+                _shown(problem) for problem in (*self._registry.problems, *snapshot.problems, *waived.problems)
+            ),
         )
+
+    def _known_ids(self) -> tuple[str, ...]:
+        """Return the ids of all checks that there are, where something is held against them."""
+        if not self._settings.waivers:
+            return ()
+        return tuple(check.id for registry in (load_registry(), load_verify_registry()) for check in registry.checks)
 
     def plan(self, snapshot: Snapshot, started_at: datetime, *, endpoint: Endpoint | None, dsr: bool) -> Plan:
         """Return what is to be done to switch a cluster to eBPF mode; UsageError if the snapshot holds none.

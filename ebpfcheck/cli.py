@@ -166,6 +166,10 @@ SkipOption = Annotated[
     list[str] | None, typer.Option(metavar="ID,..", help="Leave these checks out.", autocompletion=_complete_check)
 ]
 FailOnOption = Annotated[FailOn, typer.Option(help="What makes the exit code other than 0.")]
+WaiversOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="What is accepted on purpose, by whom and until when: a TOML file."),
+]
 InstallOption = Annotated[
     InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: not known).")
 ]
@@ -341,6 +345,7 @@ def node(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
     felix_config: FelixConfigOption = None,
     api_endpoint: ApiEndpointOption = None,
     save: SaveOption = None,
@@ -390,7 +395,9 @@ def node(
                 felix_config=felix_config,
                 endpoints=_endpoints(api_endpoint),
             )
-            judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
+            judge = Judge(
+                _settings(calico_version, install, only, skip, fail_on, waivers=waivers, redact=redact), of_nodes=True
+            )
             outputs = _outputs(format, RENDERERS, save)
             with Progress() as progress:
                 snapshot = snapshot_of_hosts(request, progress.show, interruption)
@@ -405,7 +412,10 @@ def node(
                 from ebpfcheck.render import RENDERERS
                 from ebpfcheck.survey import snapshot_of_node
 
-                judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
+                judge = Judge(
+                    _settings(calico_version, install, only, skip, fail_on, waivers=waivers, redact=redact),
+                    of_nodes=True,
+                )
                 outputs = _outputs(format, RENDERERS, save)
                 snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
         if redact:
@@ -440,6 +450,7 @@ def cluster(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: TimeoutOption = 120.0,
@@ -464,7 +475,7 @@ def cluster(
         from ebpfcheck.app import Judge
         from ebpfcheck.render import RENDERERS, renderer
 
-        judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
+        judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, redact=redact))
         outputs = _outputs(format, RENDERERS, save)
         for name, _ in outputs:
             renderer(name)
@@ -618,6 +629,7 @@ def evaluate(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
     scope: ScopeOption = ScopeChoice.nodes,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
@@ -632,7 +644,7 @@ def evaluate(
     from ebpfcheck.render import RENDERERS
 
     started_at = datetime.now(UTC)
-    judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
+    judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
     options = _options(color, verbose, quiet)
@@ -777,6 +789,7 @@ def verify(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: Annotated[
@@ -796,7 +809,7 @@ def verify(
               ebpfcheck verify --expect iptables --probe pod
     """
     started_at = datetime.now(UTC)
-    settings = _settings(calico_version, install, only, skip, fail_on, expect=expect)
+    settings = _settings(calico_version, install, only, skip, fail_on, expect=expect, waivers=waivers, redact=redact)
     if snapshot is not None:
         if any((wait, save, kubeconfig, context, probe is not ProbeChoice.none)):
             raise _usage_error("--snapshot stands for a cluster: no option that looks at one goes with it")
@@ -971,9 +984,15 @@ def _settings(
     scope: ScopeChoice = ScopeChoice.nodes,
     *,
     expect: DataplaneChoice | None = None,
+    waivers: str | None = None,
+    redact: bool = False,
 ) -> "Settings":
+    from ebpfcheck.policy.waivers import check_names_are_kept, load_waivers
     from ebpfcheck.settings import Settings
 
+    accepted = () if waivers is None else load_waivers(waivers)
+    if redact:
+        check_names_are_kept(accepted)
     return Settings(
         calico_version=calico_version,
         install=install.value if install else None,
@@ -982,6 +1001,7 @@ def _settings(
         fail_on=fail_on.value,
         scope=scope.value,
         expect=None if expect is None else expect.value,
+        waivers=accepted,
     )
 
 

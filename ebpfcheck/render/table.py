@@ -43,9 +43,13 @@ def render(report: Report, options: RenderOptions) -> str:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
     _unseen(page, report.coverage.unseen, options)
     folded: dict[tuple[str, str], list[Finding]] = {}
+    waived: list[Finding] = []
     for status in _WORST_FIRST:
         of_status = [finding for finding in report.findings if finding.status is status]
         for finding in sorted(of_status, key=lambda one: not one.note):
+            if finding.waived_by is not None and options.verbosity <= 0:
+                waived.append(finding)
+                continue
             quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
             if finding.note and options.verbosity == 0:
                 page.line()
@@ -57,6 +61,10 @@ def render(report: Report, options: RenderOptions) -> str:
                 folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             else:
                 _finding(page, finding, report.coverage.nodes_total, with_evidence=options.verbosity > 0)
+    if waived and options.verbosity == 0:
+        page.line()
+    for finding in waived:
+        _waived(page, finding, report.coverage.nodes_total)
     _folded(page, folded)
     return page.text()
 
@@ -80,7 +88,12 @@ def _verdict(page: Page, report: Report) -> None:
     summary = report.summary
     counts = ", ".join(
         f"{number} {word}"
-        for number, word in ((summary.fail, "fail"), (summary.warn, "warn"), (summary.unknown, "unknown"))
+        for number, word in (
+            (summary.fail, "fail"),
+            (summary.warn, "warn"),
+            (summary.unknown, "unknown"),
+            (summary.waived, "waived"),
+        )
         if number
     )
     run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
@@ -180,6 +193,10 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "seen", finding.observed)
     if finding.required:
         _row(page, "needed", finding.required)
+    if finding.waived_by is not None:
+        _row(page, "waived", finding.waived_by)
+    if finding.waiver_expired is not None:
+        _row(page, "expired", f"the waiver: {finding.waiver_expired}")
     if finding.remediation is not None:
         _remedy(page, finding.remediation)
     for entry in finding.evidence if with_evidence else ():
@@ -187,6 +204,11 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "evidence", f"{entry.fact} = {entry.value}{where}")
     if finding.status in (Status.FAIL, Status.WARN, Status.UNKNOWN):
         _row(page, "more", f"ebpfcheck checks {finding.id}")
+
+
+def _waived(page: Page, finding: Finding, total: int) -> None:
+    on = f" on {_subjects(finding, total)}" if total > 1 and finding.scope == "node" else ""
+    page.labelled("WAIVED", f"{finding.id} ({finding.status}){on}: {finding.waived_by}", "bright_black")
 
 
 def _remedy(page: Page, fix: Remediation) -> None:
