@@ -99,14 +99,14 @@ def waive(findings: Sequence[Finding], waivers: Sequence[Waiver], today: date, k
     """
     used = [0] * len(waivers)
     split: list[Finding] = []
-    matcher = _Matcher(waivers)
+    matcher = _Matcher(waivers, today)
     for finding in findings:
         about = matcher.about(finding.id) if finding.status in COUNTING else ()
         if not about:
             split.append(finding)
             continue
         parts: dict[int | None, list[str]] = {}
-        for subject, number in zip(finding.subjects, matcher.first(about, finding.subjects, today), strict=True):
+        for subject, number in zip(finding.subjects, matcher.first(about, finding.subjects), strict=True):
             parts.setdefault(number, []).append(subject)
         for number, subjects in sorted(parts.items(), key=lambda part: -1 if part[0] is None else part[0]):
             if number is None:
@@ -135,28 +135,27 @@ def _part(finding: Finding, subjects: list[str]) -> Finding:
 
 
 class _Matcher:
-    """Finds the waiver for each subject; each pattern is compiled once, and held against the same subjects once."""
+    """Finds the waiver for each subject; those about the same checks are one pattern, held against a subject once."""
 
-    def __init__(self, waivers: Sequence[Waiver]) -> None:
+    def __init__(self, waivers: Sequence[Waiver], today: date) -> None:
         self._waivers = waivers
-        self._patterns = [re.compile(translate(waiver.subject)).match for waiver in waivers]
+        self._today = today
         # Findings about the same nodes hold the very same tuple.
         self._done: dict[tuple[tuple[int, ...], int], list[int | None]] = {}
 
     def about(self, check_id: str) -> tuple[int, ...]:
-        """Return which waivers are about a check."""
-        return tuple(number for number, one in enumerate(self._waivers) if fnmatchcase(check_id, one.id))
+        """Return which waivers are about a check: those that hold, then those that have expired."""
+        found = [number for number, one in enumerate(self._waivers) if fnmatchcase(check_id, one.id)]
+        return tuple(sorted(found, key=lambda number: self._waivers[number].expires < self._today))
 
-    def first(self, about: tuple[int, ...], subjects: tuple[str, ...], today: date) -> list[int | None]:
-        """Return for each subject the first of these waivers that holds, else the first that has expired, if any."""
+    def first(self, about: tuple[int, ...], subjects: tuple[str, ...]) -> list[int | None]:
+        """Return for each subject the first of these waivers that matches it, if any."""
         key = about, id(subjects)
         if key not in self._done:
-            found: list[int | None] = [None] * len(subjects)
-            in_order = sorted(about, key=lambda number: self._waivers[number].expires < today)
-            for number in reversed(in_order):
-                matches = self._patterns[number]
-                found = [number if matches(name) else old for name, old in zip(subjects, found, strict=True)]
-            self._done[key] = found
+            pattern = "|".join(f"({translate(self._waivers[number].subject)})" for number in about)
+            matches = map(re.compile(pattern).match, subjects)
+            # The last group that took part is the only one, as the patterns hold none themselves.
+            self._done[key] = [about[match.lastindex - 1] if match and match.lastindex else None for match in matches]
         return self._done[key]
 
 
