@@ -170,6 +170,10 @@ WaiversOption = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="What is accepted on purpose, by whom and until when: a TOML file."),
 ]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option(metavar="REPORT", help="A report that -f json wrote: only what is new or worse since then counts."),
+]
 InstallOption = Annotated[
     InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: not known).")
 ]
@@ -346,6 +350,7 @@ def node(
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
     waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     felix_config: FelixConfigOption = None,
     api_endpoint: ApiEndpointOption = None,
     save: SaveOption = None,
@@ -396,7 +401,10 @@ def node(
                 endpoints=_endpoints(api_endpoint),
             )
             judge = Judge(
-                _settings(calico_version, install, only, skip, fail_on, waivers=waivers, redact=redact), of_nodes=True
+                _settings(
+                    calico_version, install, only, skip, fail_on, waivers=waivers, baseline=baseline, redact=redact
+                ),
+                of_nodes=True,
             )
             outputs = _outputs(format, RENDERERS, save)
             with Progress() as progress:
@@ -413,7 +421,9 @@ def node(
                 from ebpfcheck.survey import snapshot_of_node
 
                 judge = Judge(
-                    _settings(calico_version, install, only, skip, fail_on, waivers=waivers, redact=redact),
+                    _settings(
+                        calico_version, install, only, skip, fail_on, waivers=waivers, baseline=baseline, redact=redact
+                    ),
                     of_nodes=True,
                 )
                 outputs = _outputs(format, RENDERERS, save)
@@ -451,6 +461,7 @@ def cluster(
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
     waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: TimeoutOption = 120.0,
@@ -475,7 +486,11 @@ def cluster(
         from ebpfcheck.app import Judge
         from ebpfcheck.render import RENDERERS, renderer
 
-        judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, redact=redact))
+        judge = Judge(
+            _settings(
+                calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline, redact=redact
+            )
+        )
         outputs = _outputs(format, RENDERERS, save)
         for name, _ in outputs:
             renderer(name)
@@ -630,6 +645,7 @@ def evaluate(
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
     waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     scope: ScopeOption = ScopeChoice.nodes,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
@@ -644,7 +660,7 @@ def evaluate(
     from ebpfcheck.render import RENDERERS
 
     started_at = datetime.now(UTC)
-    judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers))
+    judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
     options = _options(color, verbose, quiet)
@@ -790,6 +806,7 @@ def verify(
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
     waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: Annotated[
@@ -809,7 +826,9 @@ def verify(
               ebpfcheck verify --expect iptables --probe pod
     """
     started_at = datetime.now(UTC)
-    settings = _settings(calico_version, install, only, skip, fail_on, expect=expect, waivers=waivers, redact=redact)
+    settings = _settings(
+        calico_version, install, only, skip, fail_on, expect=expect, waivers=waivers, baseline=baseline, redact=redact
+    )
     if snapshot is not None:
         if any((wait, save, kubeconfig, context, probe is not ProbeChoice.none)):
             raise _usage_error("--snapshot stands for a cluster: no option that looks at one goes with it")
@@ -985,6 +1004,7 @@ def _settings(
     *,
     expect: DataplaneChoice | None = None,
     waivers: str | None = None,
+    baseline: str | None = None,
     redact: bool = False,
 ) -> "Settings":
     from ebpfcheck.policy.waivers import check_names_are_kept, load_waivers
@@ -993,6 +1013,14 @@ def _settings(
     accepted = () if waivers is None else load_waivers(waivers)
     if redact:
         check_names_are_kept(accepted)
+        if baseline is not None:
+            raise _usage_error("--redact replaces the names that --baseline goes by")
+    earlier = None
+    if baseline is not None:
+        from ebpfcheck.collect.snapshots import load_report
+        from ebpfcheck.policy.baseline import Baseline
+
+        earlier = Baseline(file=baseline, report=load_report(baseline))
     return Settings(
         calico_version=calico_version,
         install=install.value if install else None,
@@ -1002,6 +1030,7 @@ def _settings(
         scope=scope.value,
         expect=None if expect is None else expect.value,
         waivers=accepted,
+        baseline=earlier,
     )
 
 

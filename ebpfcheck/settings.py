@@ -5,6 +5,7 @@ import msgspec
 from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.facts import Dataplane, Install
 from ebpfcheck.model.report import Scope
+from ebpfcheck.policy.baseline import Baseline
 from ebpfcheck.policy.waivers import Waiver
 
 
@@ -20,3 +21,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     expect: Dataplane | None = None
     """The dataplane that should run by now; None where it is asked whether eBPF mode would work."""
     waivers: tuple[Waiver, ...] = ()
+    baseline: Baseline | None = None

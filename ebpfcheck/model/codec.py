@@ -7,7 +7,7 @@ import msgspec
 from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
 from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
-from ebpfcheck.model.report import REPORT_SCHEMA, Report
+from ebpfcheck.model.report import REPORT_SCHEMA, Finding, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
 from ebpfcheck.model.text import excerpt
 
@@ -18,6 +18,10 @@ class SnapshotError(ValueError):
 
 class PlanError(ValueError):
     """A document is not a plan that can be read; the text says why, in a few words."""
+
+
+class ReportError(ValueError):
+    """A document is not a report that can be read; the text says why, in a few words."""
 
 
 class _Header(msgspec.Struct):
@@ -89,6 +93,33 @@ def decode_plan(data: bytes) -> Plan:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PlanError(f"it does not have the shape of {PLAN_SCHEMA}: {error}") from error
     raise PlanError(f"it is not {PLAN_SCHEMA}" + (f", but {header.schema}" if header.schema else ""))
+
+
+class _SealedReport(Report, frozen=True, kw_only=True):
+    """A report whose findings are not yet read."""
+
+    findings: tuple[msgspec.Raw, ...]  # type: ignore[assignment]
+
+
+def decode_report(data: bytes) -> Report:
+    """Read a report; ReportError if it is not one, or is of another version."""
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+        if header.schema == REPORT_SCHEMA:
+            sealed = msgspec.json.decode(data, type=_SealedReport)
+            # Most findings are about the same subjects: one by one, with each list of subjects kept once, the names of
+            # 100,000 nodes take a hundredth of the memory.
+            lists: dict[tuple[str, ...], tuple[str, ...]] = {}
+            findings = []
+            for raw in sealed.findings:
+                finding = msgspec.json.decode(raw, type=Finding)
+                subjects = lists.setdefault(finding.subjects, finding.subjects)
+                findings.append(msgspec.structs.replace(finding, subjects=subjects))
+            fields = {name: getattr(sealed, name) for name in Report.__struct_fields__}
+            return Report(**{**fields, "findings": tuple(findings)})
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ReportError(f"it does not have the shape of {REPORT_SCHEMA}: {excerpt(str(error))}") from error
+    raise ReportError(f"it is not {REPORT_SCHEMA}" + (f", but {excerpt(header.schema, 60)}" if header.schema else ""))
 
 
 def schema_of(document: str) -> dict[str, Any]:

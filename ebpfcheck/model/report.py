@@ -87,6 +87,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Why the finding does not count, who answers for that, until when, and the line that says so."""
     waiver_expired: str | None = None
     """The same of a waiver that held once; the finding counts."""
+    in_baseline: bool = False
+    """Whether the baseline has it too, so that it is nothing new and does not count for the exit code."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +172,22 @@ class ApiEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     remark: str
 
 
+class BaselineUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The report that this one was held against, and what came of that: pairs of a check and a subject."""
+
+    file: str
+    finished_at: datetime
+    knowledge: str
+    calico: str
+    """The release that it was judged for."""
+    known: int
+    """Those that are wrong, and that the baseline has too."""
+    new: int
+    """Those that are wrong, not waived, and not in the baseline, or worse than there, or of another cause."""
+    verdict: Verdict
+    """The verdict on what is new alone, which the exit code is of."""
+
+
 WaiverState = Literal["used", "expired", "unmatched", "not_run"]
 
 
@@ -231,4 +249,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     discovered: Discovered | None = None
     """Of a cluster."""
     waivers: tuple[WaiverUse, ...] = ()
+    baseline: BaselineUse | None = None
     problems: tuple[Problem, ...] = ()

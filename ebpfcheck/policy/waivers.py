@@ -110,7 +110,7 @@ def waive(findings: Sequence[Finding], waivers: Sequence[Waiver], today: date, k
             parts.setdefault(number, []).append(subject)
         for number, subjects in sorted(parts.items(), key=lambda part: -1 if part[0] is None else part[0]):
             if number is None:
-                split.append(_part(finding, subjects))
+                split.append(part_of(finding, subjects))
                 continue
             used[number] += len(subjects)
             waiver = waivers[number]
@@ -118,7 +118,7 @@ def waive(findings: Sequence[Finding], waivers: Sequence[Waiver], today: date, k
             holds = today <= waiver.expires
             split.append(
                 msgspec.structs.replace(
-                    _part(finding, subjects),
+                    part_of(finding, subjects),
                     waived_by=words if holds else None,
                     waiver_expired=None if holds else words,
                 )
@@ -128,7 +128,8 @@ def waive(findings: Sequence[Finding], waivers: Sequence[Waiver], today: date, k
     return Waived(tuple(split), uses, tuple(_problems(uses, known_ids)))
 
 
-def _part(finding: Finding, subjects: list[str]) -> Finding:
+def part_of(finding: Finding, subjects: Sequence[str]) -> Finding:
+    """Return the finding about some of its subjects, in their order."""
     if len(subjects) == len(finding.subjects):
         return finding
     return msgspec.structs.replace(finding, subjects=tuple(subjects))

@@ -143,3 +143,61 @@ def test_control_characters_of_a_waiver_stay_text(tmp_path: Path) -> None:
     assert "\x1b" not in result.stdout
     assert "\\x1b[31mpool" in result.stdout
     assert "[red]\\u202e" in result.stdout
+
+
+def baseline(tmp_path: Path, *arguments: str) -> str:
+    path = tmp_path / "base.json"
+    run("evaluate", *arguments, "-f", f"json={path}", "-f", "table")
+    return str(path)
+
+
+def test_against_a_baseline_only_what_is_new_counts(tmp_path: Path) -> None:
+    base = baseline(tmp_path, *RHEL)
+    code, report = evaluate(*RHEL, "--baseline", base)
+    assert (code, report["exit_code"], report["verdict"]) == (0, 0, "not_ready")
+    assert report["summary"]["fail"] == 1, "it is still counted"
+    assert {one["in_baseline"] for one in report["findings"] if one["status"] in ("fail", "warn", "unknown")} == {True}
+    assert report["baseline"]["new"] == 0
+    # The one kernel that Felix took is older on another day.
+    snapshot = json.loads(Path(RHEL[0]).read_text())
+    for node in snapshot["nodes"]:
+        if node["identity"]["name"] == "rhel82-b":
+            node["kind"] = next(n["kind"] for n in snapshot["nodes"] if n["identity"]["name"] == "rhel81-c")
+    later = file(tmp_path, json.dumps(snapshot), "later.json")
+    code, report = evaluate(later, *RHEL[1:], "--baseline", base)
+    assert code == 1
+    fresh = [
+        (one["id"], one["subjects"]) for one in report["findings"] if one["status"] == "fail" and not one["in_baseline"]
+    ]
+    assert fresh == [("node.kernel.version", ["rhel82-b"])]
+    assert evaluate(later, *RHEL[1:], "--baseline", base, "--fail-on", "never")[0] == 0
+
+
+def test_a_baseline_of_another_release_or_of_something_else_is_said(tmp_path: Path) -> None:
+    base = baseline(tmp_path, *RHEL)
+    code, report = evaluate(RHEL[0], "--calico-version", "v3.31.0", "--baseline", base)
+    assert code == 0
+    assert [problem["detail"] for problem in report["problems"]] == [
+        "the baseline was judged for Calico v3.32.1, and this is judged for Calico v3.31.0"
+    ]
+    for wrong, words in (
+        (RHEL[0], "it is not ebpfcheck.report/v1, but ebpfcheck.snapshot/v1"),
+        ("none.json", "cannot be read"),
+        (file(tmp_path, "{", "cut.json"), "does not have the shape of ebpfcheck.report/v1"),
+    ):
+        result = run("evaluate", *RHEL, "--baseline", wrong)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert len(result.stderr.splitlines()) == 1
+        assert words in result.stderr
+    assert "--redact replaces the names" in run("cluster", "--redact", "--baseline", base).stderr
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_against_a_baseline(golden: SnapshotAssertion, tmp_path: Path, columns: int) -> None:
+    base = json.loads(Path(baseline(tmp_path, *RHEL)).read_text())
+    base["finished_at"] = "2026-11-01T00:00:00Z"
+    base["findings"] = [one for one in base["findings"] if one["id"] != "node.kernel.btf"]
+    file(tmp_path, json.dumps(base), "base.json")
+    result = run_in(tmp_path, "evaluate", *RHEL, "--baseline", "base.json", columns=columns)
+    assert result.returncode == 0
+    assert result.stdout == golden

@@ -15,28 +15,13 @@ from ebpfcheck.engine import decide, summarize
 from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn, exit_code
 from ebpfcheck.model.facts import Reason
-from ebpfcheck.model.report import Coverage, Finding, Severity, Status, Verdict
+from ebpfcheck.model.report import Coverage, Finding, Status, Verdict
 from ebpfcheck.policy.waivers import Waiver, load_waivers, waive
+from tests.builders import finding
 
 TODAY = date(2027, 1, 1)
 WHOLE = Coverage(nodes_total=2, nodes_surveyed=2)
 KNOWN = ("node.a", "node.b", "cluster.c")
-
-
-def finding(status: Status, *subjects: str, id: str = "node.a") -> Finding:
-    return Finding(
-        id=id,
-        title="A check",
-        category="test",
-        scope="node",
-        severity=Severity.BLOCKER,
-        status=status,
-        subjects=subjects,
-        message="what was seen",
-        reason=Reason.TIMEOUT if status is Status.UNKNOWN else None,
-        docs_url="https://example.com",
-        fingerprint="0" * 64,
-    )
 
 
 def waiver(id: str = "*", subject: str = "*", expires: date = TODAY, line: str = "w:1") -> Waiver:
