@@ -101,6 +101,15 @@ class SchemaChoice(enum.StrEnum):
     snapshot = "snapshot"
     kernel = "kernel"
     plan = "plan"
+    diff = "diff"
+
+
+class MatchChoice(enum.StrEnum):
+    """What is held against each other in a comparison."""
+
+    auto = "auto"
+    subjects = "subjects"
+    outcomes = "outcomes"
 
 
 def _complete_check(incomplete: str) -> list[str]:
@@ -668,6 +677,78 @@ def evaluate(
         return _report(judge, loaded, "evaluate", started_at, outputs, options, color, None, interruption)
 
 
+@app.command(short_help="Compare two reports or snapshots: did it get worse?")
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A report (-f json) or a snapshot (--save); - reads stdin.")],
+    b: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="The later one; none: A again, for another Calico release.")
+    ] = None,
+    calico_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vX.Y[.Z][,vX.Y[.Z]]",
+            help="Judge snapshots for this Calico release, or A and B for one each (default: what each cluster runs).",
+        ),
+    ] = None,
+    install: ClusterInstallOption = None,
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    match: Annotated[
+        MatchChoice,
+        typer.Option(
+            help="Hold each node against itself (subjects), or what is said of any of A's nodes against what is said "
+            "of any of B's (outcomes); auto: the latter where they have no node in common."
+        ),
+    ] = MatchChoice.auto,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT[=FILE]",
+            help="text (the default) or json, to stdout or a file; may be given more than once.",
+        ),
+    ] = None,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Compare two reports, or what is said of two snapshots: what is new, fixed, changed, and what cannot be compared.
+
+    Two days of a cluster, a fleet and the node of a new image, or one snapshot for two Calico releases. Exit code: 0
+    not worse, 1 worse, 3 it may be worse and cannot be told.
+
+    Examples: ebpfcheck diff monday.json friday.json
+              ebpfcheck diff prod.json --calico-version v3.30,v3.32
+    """
+    from ebpfcheck.collect.snapshots import load_document
+    from ebpfcheck.compare import Exhibit, compared
+    from ebpfcheck.model.report import Report
+    from ebpfcheck.render import DIFF_RENDERERS, diff_renderer
+
+    versions = [None] if calico_version is None else [word.strip() for word in calico_version.split(",")]
+    if len(versions) > 2 or "" in versions:
+        raise _usage_error("--calico-version: give one release, or two as in v3.30,v3.32")
+    if b is None and len(versions) < 2:
+        raise _usage_error("give B, or two releases to judge A for: --calico-version v3.30,v3.32")
+    if a == b == "-":
+        raise _usage_error("stdin holds one document only")
+    outputs = _outputs(format, DIFF_RENDERERS, default="text")
+    documents = [load_document(a)]
+    documents.append(documents[0] if b is None else load_document(b))
+    is_judged = [isinstance(document, Report) for document in documents]
+    if (install or only or skip or calico_version) and any(is_judged):
+        raise _usage_error(f"{a if is_judged[0] else b} is a report, which is judged already: no option judges it anew")
+    first, second = (
+        Exhibit(file, document, _settings(version, install, only, skip, FailOn.fail))
+        for file, document, version in zip((a, b or a), documents, (versions[0], versions[-1]), strict=True)
+    )
+    found = compared(first, second, datetime.now(UTC).replace(microsecond=0), match.value)
+    options = _options(color, verbose, quiet)
+    _deliver([(diff_renderer(name)(found, _for(file, options, color)), file) for name, file in outputs])
+    return found.exit_code
+
+
 @app.command(short_help="Write the steps that switch a cluster to eBPF mode, and the way back.")
 def plan(
     snapshot: Annotated[
@@ -984,7 +1065,9 @@ def checks(
 
 @app.command(short_help="Print the JSON Schema of a published document.")
 def schema(
-    document: Annotated[SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel or plan.")],
+    document: Annotated[
+        SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel, plan or diff.")
+    ],
 ) -> None:
     """Print the JSON Schema of a published document."""
     import json

@@ -12,6 +12,7 @@ from ebpfcheck.model.codec import (
     decode_report,
     decode_snapshot,
     encode_snapshot,
+    is_report,
 )
 from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import Report
@@ -39,6 +40,15 @@ def load_report(path: str) -> Report:
     try:
         return decode_report(_read(path))
     except ReportError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def load_document(path: str) -> Report | Snapshot:
+    """Read a report or a snapshot, whichever it is; UsageError if it is neither."""
+    data = _read(path)
+    try:
+        return decode_report(data) if is_report(data) else decode_snapshot(data)
+    except (ReportError, SnapshotError) as error:
         raise UsageError(f"{path}: {error}") from error
 
 
