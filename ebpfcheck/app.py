@@ -20,18 +20,23 @@ from ebpfcheck.model.facts import NOT_SURVEYED, NOT_TRIED, TRIAL_FACTS, Endpoint
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
 from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import (
+    BaselineUse,
     CalicoTarget,
     Coverage,
     Discovered,
+    Finding,
     Platform,
     Report,
     ReportTarget,
     Selection,
     Status,
     Tool,
+    Verdict,
 )
 from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.model.text import excerpt, visible
+from ebpfcheck.policy.baseline import Baseline, compare, remarks, without_known
+from ebpfcheck.policy.waivers import waive
 from ebpfcheck.registry import load_registry, load_verify_registry
 from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
@@ -59,6 +64,8 @@ class Judge:
 
     def __init__(self, settings: Settings, *, of_nodes: bool = False) -> None:
         self._settings = settings
+        if settings.baseline is not None:
+            settings.baseline.check(settings.expect)
         self._knowledge = load_knowledge()
         # What was picked by name may be a check of clusters, which is told from one that there is not.
         self._registry = (
@@ -82,19 +89,14 @@ class Judge:
             raise UsageError("the checks that were picked take a trial (--trial kernel), which was not made")
         if not checks:
             raise UsageError("the checks that were picked are about a cluster, which was not looked at")
-        findings = judge(snapshot, checks, release, install, settings.expect or "bpf")
+        judged = judge(snapshot, checks, release, install, settings.expect or "bpf")
+        waived = waive(judged, settings.waivers, started_at.date(), self._known_ids())
+        findings = waived.findings
         coverage = coverage_of(snapshot)
-        # Where checks were picked by name, those of a package that does not load were not meant.
-        checks_lost = bool(self._registry.problems) and not settings.only
-        if settings.expect is None:
-            verdict = decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
-        else:
-            # What Felix says of each node will do, but not where more was asked for and did not come, nor where the
-            # checks that were picked tell nothing without a look at the nodes.
-            told = any(one.status in (Status.PASS, Status.WARN, Status.FAIL) for one in findings)
-            verdict = decide(findings, coverage, scope="api", checks_lost=_is_partial(snapshot) or not told)
+        told = any(one.status in (Status.PASS, Status.WARN, Status.FAIL) for one in findings)
+        verdict = self._verdict(snapshot, findings, coverage, told=told)
         platform, discovered = _discovered(snapshot, release, install)
-        return Report(
+        report = Report(
             tool=Tool(version=__version__, knowledge=KNOWLEDGE_DATE),
             command=command,
             expect=settings.expect,
@@ -119,8 +121,57 @@ class Judge:
             summary=summarize(findings),
             findings=findings,
             discovered=discovered,
-            problems=tuple(_shown(problem) for problem in (*self._registry.problems, *snapshot.problems)),
+            waivers=waived.waivers,
+            problems=tuple(
+                _shown(problem) for problem in (*self._registry.problems, *snapshot.problems, *waived.problems)
+            ),
         )
+        if settings.baseline is None:
+            return report
+        return self._held_against(settings.baseline, report, snapshot, told=told)
+
+    def _verdict(self, snapshot: Snapshot, findings: tuple[Finding, ...], coverage: Coverage, *, told: bool) -> Verdict:
+        """Return the verdict of some findings; `told`: whether any check could tell something."""
+        settings = self._settings
+        if settings.expect is None:
+            # Where checks were picked by name, those of a package that does not load were not meant.
+            checks_lost = bool(self._registry.problems) and not settings.only
+            return decide(findings, coverage, scope=settings.scope, checks_lost=checks_lost)
+        # What Felix says of each node will do, but not where more was asked for and did not come, nor where the checks
+        # that were picked tell nothing without a look at the nodes.
+        return decide(findings, coverage, scope="api", checks_lost=_is_partial(snapshot) or not told)
+
+    def _held_against(self, baseline: Baseline, report: Report, snapshot: Snapshot, *, told: bool) -> Report:
+        """Return the report with what the baseline has marked, and the exit code of what is new."""
+        compared = compare(report.findings, baseline.report)
+        fresh = tuple(one for one in compared.findings if not one.in_baseline)
+        coverage = report.coverage
+        if snapshot.cluster is None or not coverage.nodes_unlisted:
+            coverage = without_known(coverage, baseline.report.coverage)
+        verdict = self._verdict(snapshot, fresh, coverage, told=told)
+        interrupted = report.exit_code == ExitCode.INTERRUPTED
+        return msgspec.structs.replace(
+            report,
+            findings=compared.findings,
+            summary=summarize(compared.findings),
+            exit_code=ExitCode.INTERRUPTED if interrupted else exit_code(verdict, self._settings.fail_on),
+            baseline=BaselineUse(
+                file=visible(baseline.file),
+                finished_at=baseline.report.finished_at,
+                knowledge=visible(baseline.report.tool.knowledge),
+                calico=visible(baseline.report.calico.version),
+                known=compared.known,
+                new=compared.new,
+                verdict=verdict,
+            ),
+            problems=(*report.problems, *map(_shown, remarks(report, baseline))),
+        )
+
+    def _known_ids(self) -> tuple[str, ...]:
+        """Return the ids of all checks that there are, where something is held against them."""
+        if not self._settings.waivers:
+            return ()
+        return tuple(check.id for registry in (load_registry(), load_verify_registry()) for check in registry.checks)
 
     def plan(self, snapshot: Snapshot, started_at: datetime, *, endpoint: Endpoint | None, dsr: bool) -> Plan:
         """Return what is to be done to switch a cluster to eBPF mode; UsageError if the snapshot holds none.

@@ -108,6 +108,15 @@ class SchemaChoice(enum.StrEnum):
     snapshot = "snapshot"
     kernel = "kernel"
     plan = "plan"
+    diff = "diff"
+
+
+class MatchChoice(enum.StrEnum):
+    """What is held against each other in a comparison."""
+
+    auto = "auto"
+    subjects = "subjects"
+    outcomes = "outcomes"
 
 
 def _complete_check(incomplete: str) -> list[str]:
@@ -173,6 +182,14 @@ SkipOption = Annotated[
     list[str] | None, typer.Option(metavar="ID,..", help="Leave these checks out.", autocompletion=_complete_check)
 ]
 FailOnOption = Annotated[FailOn, typer.Option(help="What makes the exit code other than 0.")]
+WaiversOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="What is accepted on purpose, by whom and until when: a TOML file."),
+]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option(metavar="REPORT", help="A report that -f json wrote: only what is new or worse since then counts."),
+]
 InstallOption = Annotated[
     InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: not known).")
 ]
@@ -356,6 +373,8 @@ def node(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     felix_config: FelixConfigOption = None,
     api_endpoint: ApiEndpointOption = None,
     save: SaveOption = None,
@@ -407,7 +426,12 @@ def node(
                 endpoints=_endpoints(api_endpoint),
                 trial=trial.value,
             )
-            judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
+            judge = Judge(
+                _settings(
+                    calico_version, install, only, skip, fail_on, waivers=waivers, baseline=baseline, redact=redact
+                ),
+                of_nodes=True,
+            )
             outputs = _outputs(format, RENDERERS, save)
             with Progress() as progress:
                 snapshot = snapshot_of_hosts(request, progress.show, interruption)
@@ -422,7 +446,12 @@ def node(
                 from ebpfcheck.render import RENDERERS
                 from ebpfcheck.survey import snapshot_of_node
 
-                judge = Judge(_settings(calico_version, install, only, skip, fail_on), of_nodes=True)
+                judge = Judge(
+                    _settings(
+                        calico_version, install, only, skip, fail_on, waivers=waivers, baseline=baseline, redact=redact
+                    ),
+                    of_nodes=True,
+                )
                 outputs = _outputs(format, RENDERERS, save)
                 snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
         if redact:
@@ -458,6 +487,8 @@ def cluster(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: TimeoutOption = 120.0,
@@ -484,7 +515,11 @@ def cluster(
         from ebpfcheck.app import Judge
         from ebpfcheck.render import RENDERERS, renderer
 
-        judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
+        judge = Judge(
+            _settings(
+                calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline, redact=redact
+            )
+        )
         outputs = _outputs(format, RENDERERS, save)
         for name, _ in outputs:
             renderer(name)
@@ -638,6 +673,8 @@ def evaluate(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     scope: ScopeOption = ScopeChoice.nodes,
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
@@ -652,12 +689,84 @@ def evaluate(
     from ebpfcheck.render import RENDERERS
 
     started_at = datetime.now(UTC)
-    judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope))
+    judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
     options = _options(color, verbose, quiet)
     with _interruption() as interruption:
         return _report(judge, loaded, "evaluate", started_at, outputs, options, color, None, interruption)
+
+
+@app.command(short_help="Compare two reports or snapshots: did it get worse?")
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A report (-f json) or a snapshot (--save); - reads stdin.")],
+    b: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="The later one; none: A again, for another Calico release.")
+    ] = None,
+    calico_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vX.Y[.Z][,vX.Y[.Z]]",
+            help="Judge snapshots for this Calico release, or A and B for one each (default: what each cluster runs).",
+        ),
+    ] = None,
+    install: ClusterInstallOption = None,
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    match: Annotated[
+        MatchChoice,
+        typer.Option(
+            help="Hold each node against itself (subjects), or what is said of any of A's nodes against what is said "
+            "of any of B's (outcomes); auto: the latter where they have no node in common."
+        ),
+    ] = MatchChoice.auto,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT[=FILE]",
+            help="text (the default) or json, to stdout or a file; may be given more than once.",
+        ),
+    ] = None,
+    color: ColorOption = ColorChoice.auto,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> int:
+    """Compare two reports, or what is said of two snapshots: what is new, fixed, changed, and what cannot be compared.
+
+    Two days of a cluster, a fleet and the node of a new image, or one snapshot for two Calico releases. Exit code: 0
+    not worse, 1 worse, 3 it may be worse and cannot be told.
+
+    Examples: ebpfcheck diff monday.json friday.json
+              ebpfcheck diff prod.json --calico-version v3.30,v3.32
+    """
+    from ebpfcheck.collect.snapshots import load_document
+    from ebpfcheck.compare import Exhibit, compared
+    from ebpfcheck.model.report import Report
+    from ebpfcheck.render import DIFF_RENDERERS, diff_renderer
+
+    versions = [None] if calico_version is None else [word.strip() for word in calico_version.split(",")]
+    if len(versions) > 2 or "" in versions:
+        raise _usage_error("--calico-version: give one release, or two as in v3.30,v3.32")
+    if b is None and len(versions) < 2:
+        raise _usage_error("give B, or two releases to judge A for: --calico-version v3.30,v3.32")
+    if a == b == "-":
+        raise _usage_error("stdin holds one document only")
+    outputs = _outputs(format, DIFF_RENDERERS, default="text")
+    documents = [load_document(a)]
+    documents.append(documents[0] if b is None else load_document(b))
+    is_judged = [isinstance(document, Report) for document in documents]
+    if (install or only or skip or calico_version) and any(is_judged):
+        raise _usage_error(f"{a if is_judged[0] else b} is a report, which is judged already: no option judges it anew")
+    first, second = (
+        Exhibit(file, document, _settings(version, install, only, skip, FailOn.fail))
+        for file, document, version in zip((a, b or a), documents, (versions[0], versions[-1]), strict=True)
+    )
+    found = compared(first, second, datetime.now(UTC).replace(microsecond=0), match.value)
+    options = _options(color, verbose, quiet)
+    _deliver([(diff_renderer(name)(found, _for(file, options, color)), file) for name, file in outputs])
+    return found.exit_code
 
 
 @app.command(short_help="Write the steps that switch a cluster to eBPF mode, and the way back.")
@@ -797,6 +906,8 @@ def verify(
     only: OnlyOption = None,
     skip: SkipOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: Annotated[
@@ -816,7 +927,9 @@ def verify(
               ebpfcheck verify --expect iptables --probe pod
     """
     started_at = datetime.now(UTC)
-    settings = _settings(calico_version, install, only, skip, fail_on, expect=expect)
+    settings = _settings(
+        calico_version, install, only, skip, fail_on, expect=expect, waivers=waivers, baseline=baseline, redact=redact
+    )
     if snapshot is not None:
         if any((wait, save, kubeconfig, context, probe is not ProbeChoice.none)):
             raise _usage_error("--snapshot stands for a cluster: no option that looks at one goes with it")
@@ -972,7 +1085,9 @@ def checks(
 
 @app.command(short_help="Print the JSON Schema of a published document.")
 def schema(
-    document: Annotated[SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel or plan.")],
+    document: Annotated[
+        SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel, plan or diff.")
+    ],
 ) -> None:
     """Print the JSON Schema of a published document."""
     import json
@@ -991,9 +1106,24 @@ def _settings(
     scope: ScopeChoice = ScopeChoice.nodes,
     *,
     expect: DataplaneChoice | None = None,
+    waivers: str | None = None,
+    baseline: str | None = None,
+    redact: bool = False,
 ) -> "Settings":
+    from ebpfcheck.policy.waivers import check_names_are_kept, load_waivers
     from ebpfcheck.settings import Settings
 
+    accepted = () if waivers is None else load_waivers(waivers)
+    if redact:
+        check_names_are_kept(accepted)
+        if baseline is not None:
+            raise _usage_error("--redact replaces the names that --baseline goes by")
+    earlier = None
+    if baseline is not None:
+        from ebpfcheck.collect.snapshots import load_report
+        from ebpfcheck.policy.baseline import Baseline
+
+        earlier = Baseline(file=baseline, report=load_report(baseline))
     return Settings(
         calico_version=calico_version,
         install=install.value if install else None,
@@ -1002,6 +1132,8 @@ def _settings(
         fail_on=fail_on.value,
         scope=scope.value,
         expect=None if expect is None else expect.value,
+        waivers=accepted,
+        baseline=earlier,
     )
 
 

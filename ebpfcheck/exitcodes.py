@@ -4,6 +4,7 @@ import enum
 from collections.abc import Iterable
 from typing import Literal
 
+from ebpfcheck.model.diff import DiffOutcome
 from ebpfcheck.model.report import Status, Verdict
 
 
@@ -47,3 +48,12 @@ def kernel_exit_code(statuses: Iterable[Status], fail_on: FailOn) -> ExitCode:
         if status in seen:
             return exit_code(verdict, fail_on)
     return ExitCode.READY
+
+
+def diff_exit_code(outcome: DiffOutcome) -> ExitCode:
+    """Return the exit code of a comparison: whether B got worse, or might have."""
+    return {
+        "not_worse": ExitCode.READY,
+        "worse": ExitCode.NOT_READY,
+        "incomparable": ExitCode.INCONCLUSIVE,
+    }[outcome]

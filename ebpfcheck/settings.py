@@ -5,6 +5,8 @@ import msgspec
 from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.facts import Dataplane, Install
 from ebpfcheck.model.report import Scope
+from ebpfcheck.policy.baseline import Baseline
+from ebpfcheck.policy.waivers import Waiver
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,3 +20,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = "nodes"
     expect: Dataplane | None = None
     """The dataplane that should run by now; None where it is asked whether eBPF mode would work."""
+    waivers: tuple[Waiver, ...] = ()
+    baseline: Baseline | None = None

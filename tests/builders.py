@@ -8,12 +8,24 @@ from typing import Any
 
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
+from ebpfcheck.engine import fingerprint, judge
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Dataplane, Fact, Install, Known, NodeFacts, NodeIdentity, NodeKind, Source, SourceKind
-from ebpfcheck.model.report import Finding
+from ebpfcheck.model.facts import (
+    Dataplane,
+    Fact,
+    Install,
+    Known,
+    NodeFacts,
+    NodeIdentity,
+    NodeKind,
+    Reason,
+    Source,
+    SourceKind,
+)
+from ebpfcheck.model.report import Finding, Severity, Status
 from ebpfcheck.model.snapshot import Node, Snapshot, SourceIndex, fold_nodes
 from ebpfcheck.versions import CalicoVersion
 
@@ -241,8 +253,6 @@ def release(version: str) -> Release:
 
 def judged(check: Check, one: NodeKind, version: str = "v3.32.1", install: Install = "unknown") -> Finding:
     """Return the one finding of a check about one node; a check that breaks is no honest unknown."""
-    from ebpfcheck.engine import judge
-
     (finding,) = judge(snapshot(one), (check,), release(version), install)
     assert "The check itself failed" not in finding.message, finding.message
     return finding
@@ -276,9 +286,24 @@ def judged_cluster(
     **facts: Fact[Any],
 ) -> Finding:
     """Return the one finding of a check about a cluster of which only these facts are known."""
-    from ebpfcheck.engine import judge
-
     one = cluster_snapshot(ClusterFacts(**facts), *kinds, counts=counts)
     (finding,) = judge(one, (check,), release(version), install, expect)
     assert "The check itself failed" not in finding.message, finding.message
     return finding
+
+
+def finding(status: Status, *subjects: str, id: str = "node.a", cause: str = "cause") -> Finding:
+    """A finding of a check of nodes that can fail."""
+    return Finding(
+        id=id,
+        title="A check",
+        category="test",
+        scope="node",
+        severity=Severity.BLOCKER,
+        status=status,
+        subjects=subjects,
+        message="what was seen",
+        reason=Reason.TIMEOUT if status is Status.UNKNOWN else None,
+        docs_url="https://example.com",
+        fingerprint=fingerprint(id, status, cause),
+    )

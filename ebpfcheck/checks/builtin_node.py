@@ -6,6 +6,7 @@ from ebpfcheck.checks import (
     cgroup,
     host,
     kernel,
+    known_kernels,
     network,
     ports,
     residue,
@@ -15,7 +16,7 @@ from ebpfcheck.model.check import Check
 
 NODE_CHECKS: tuple[Check, ...] = (
     kernel.kernel_version,
-    kernel.kernel_known_bad,
+    known_kernels.kernel_known_bad,
     kernel.kernel_btf,
     kernel.kernel_config,
     kernel.kernel_lockdown,

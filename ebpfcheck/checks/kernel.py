@@ -1,15 +1,13 @@
 """The kernel: its version, known bad pairs, BTF, configuration, lockdown, architecture, JIT settings."""
 
 import re
-from datetime import date
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from ebpfcheck.checks.bpf_needs import ATTACHMENTS, DEVICES, KERNEL_ANSWERS, answer_of, kernel_lacks
 from ebpfcheck.checks.gate import FelixAnswer, ask_felix, is_enterprise_linux, meets_documented
-from ebpfcheck.knowledge.kernel_tables import KnownBad
-from ebpfcheck.knowledge.types import Release, Suspect
+from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import (
     Given,
     Need,
@@ -40,13 +38,6 @@ FALLBACK = (
 _GATE = "Felix goes by its version alone"
 
 _RELEASE_IN_PROC_VERSION = re.compile(r"Linux version (\S+)")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DATE_FORMS = (
-    re.compile(r"(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})", re.ASCII),
-    re.compile(r"(?P<name>[A-Z][a-z]{2}) +(?P<day>\d{1,2}) .{0,20}?(?P<year>(?:19|20)\d{2})", re.ASCII),
-    re.compile(r"(?P<day>\d{1,2}) (?P<name>[A-Z][a-z]{2}) (?P<year>(?:19|20)\d{2})", re.ASCII),
-)
-_DEBIAN_BUILD = re.compile(r"Debian (?:\d+:)?(?P<version>\d+\.\d+\.\d+)-", re.ASCII)
 
 
 class KernelStrings(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,22 +148,22 @@ def _version_outcome(target: Release, felix: FelixAnswer, documented: bool | Non
     )
 
 
-_KERNEL = first_of(NodeKind.proc_version, NodeKind.kernel_release)
-_RELEASE = optional(NodeKind.kernel_release)
-_OS = optional(NodeKind.os)
-_OS_IMAGE = optional(NodeKind.os_image)
+KERNEL = first_of(NodeKind.proc_version, NodeKind.kernel_release)
+RELEASE = optional(NodeKind.kernel_release)
+OS = optional(NodeKind.os)
+OS_IMAGE = optional(NodeKind.os_image)
 
 
-def _strings(given: Given) -> KernelStrings | None:
+def strings_of(given: Given) -> KernelStrings | None:
     """Collect what the node's facts say of its kernel; None where /proc/version names no release."""
-    rung = given[_KERNEL]
-    os = given[_OS]
+    rung = given[KERNEL]
+    os = given[OS]
     os_id = os.value.id if isinstance(os, Known) else None
-    image = given[_OS_IMAGE]
+    image = given[OS_IMAGE]
     os_image = image.value if isinstance(image, Known) else None
     if rung.fact == "kernel_release":
         return KernelStrings(release=rung.value, os_id=os_id, os_image=os_image)
-    release = given[_RELEASE]
+    release = given[RELEASE]
     named = release_of(rung.value)
     text = release.value if isinstance(release, Known) else named
     return (
@@ -180,12 +171,13 @@ def _strings(given: Given) -> KernelStrings | None:
     )
 
 
-def _no_release(given: Given) -> Outcome:
+def no_release(given: Given) -> Outcome:
+    """Say that /proc/version names no kernel release."""
     return unknown(
         "unparsable",
         "/proc/version names no kernel release, so nothing can be said of it.",
         reason=Reason.UNPARSABLE,
-        observed=excerpt(given[_KERNEL].value, 80),
+        observed=excerpt(given[KERNEL].value, 80),
     )
 
 
@@ -194,13 +186,13 @@ def _no_release(given: Given) -> Outcome:
     title="Kernel version",
     category="kernel",
     severity=Severity.BLOCKER,
-    needs=(_KERNEL, _RELEASE, _OS, _OS_IMAGE, *KERNEL_ANSWERS),
+    needs=(KERNEL, RELEASE, OS, OS_IMAGE, *KERNEL_ANSWERS),
 )
 def kernel_version(given: Given) -> Outcome:
     """Felix's own test, the documented floor, and the difference; a trial's answer where it says otherwise."""
-    strings = _strings(given)
+    strings = strings_of(given)
     if strings is None:
-        return _no_release(given)
+        return no_release(given)
     outcome = judge_version(given.release, strings).outcome
     said = _said_by_trial(given, outcome)
     return msgspec.structs.replace(outcome, message=f"{outcome.message} {said}") if said else outcome
@@ -219,152 +211,6 @@ def _said_by_trial(given: Given, outcome: Outcome) -> str:
     if outcome.status is Status.WARN:
         return "The kernel itself, asked by bpf(2), has all that the programs need."
     return ""
-
-
-def judge_known_bad(target: Release, strings: KernelStrings) -> Outcome:
-    """Compare a kernel with the bugs known of a release; the worst answer counts."""
-    kernel = KernelRelease.parse(strings.release)
-    if kernel is None:
-        return unknown(
-            "unparsable",
-            f"{excerpt(strings.release, 80)!r} is not a kernel release that can be read.",
-            reason=Reason.UNPARSABLE,
-        )
-    calm = passed("nothing-known", f"Nothing is known against kernel {kernel.text} with Calico {target.version}.")
-    doubts: list[Outcome] = []
-    for suspect in target.known_bad:
-        bug = suspect.bug
-        state = _known_bad_state(bug, kernel, strings.proc_version, target.series_from)
-        if state == "good":
-            continue
-        if state == "bad" and suspect.certain:
-            return fail(
-                bug.id,
-                f"On kernel {kernel.text}, with Calico {target.version}, {bug.title}. It is fixed in {bug.fixed_in}.",
-                observed=kernel.text,
-                required=f"Calico {bug.fixed_in}",
-                remediation=Remediation(text=bug.remedy),
-            )
-        if not suspect.certain and state not in ("bad", "edge"):
-            # The newest patch has the fix, and nothing but a young kernel speaks against an older one.
-            calm = passed(
-                f"{bug.id}-newest-patch",
-                f"Nothing is known against kernel {kernel.text} with the newest patch of Calico {target.version}; "
-                f"patches without the fix ({bug.fixed_in}) have not been tried with it.",
-                observed=kernel.text,
-                note=True,
-            )
-            continue
-        doubts.append(_doubt(target, suspect, kernel, state))
-    measured = target.measured
-    if measured is not None and _series(kernel) < _series_of(measured.accepted_from):
-        doubts.append(
-            unknown(
-                measured.id,
-                f"It is open whether Calico {target.version} loads on kernel {kernel.text}: {measured.words}.",
-                reason=Reason.UNSUPPORTED,
-                observed=kernel.text,
-                required=f"{measured.accepted_from} or newer",
-                remediation=Remediation(text="Try the pair on a node that can be spared, or boot a newer kernel."),
-            )
-        )
-    return doubts[0] if doubts else calm
-
-
-def _series(kernel: KernelRelease) -> tuple[int, int]:
-    return kernel.major, kernel.minor
-
-
-def _series_of(text: str) -> tuple[int, int]:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
-
-
-def _doubt(
-    target: Release, suspect: Suspect, kernel: KernelRelease, state: Literal["bad", "edge", "untried", "backport"]
-) -> Outcome:
-    bug = suspect.bug
-    words = {
-        "bad": f"some patches of Calico {target.version} do not work with it; say which patch it is",
-        "edge": "it lies between the last kernel seen to work and the first seen to fail",
-        "untried": f"no kernel from {bug.unknown_from} on has been tried with it",
-        "backport": f"the change that breaks it went into other series too, from {bug.backported_after} on, and "
-        "no build date in /proc/version shows that this kernel is older",
-    }[state]
-    return unknown(
-        f"{bug.id}-{state}",
-        f"It may be that on kernel {kernel.text}, with Calico {target.version}, {bug.title}: {words}.",
-        reason=Reason.UNSUPPORTED,
-        observed=kernel.text,
-        required=f"Calico {bug.fixed_in}",
-        remediation=Remediation(text=bug.remedy),
-    )
-
-
-def _known_bad_state(
-    bug: KnownBad, kernel: KernelRelease, proc_version: str | None, series_from: dict[str, date]
-) -> Literal["good", "bad", "edge", "untried", "backport"]:
-    series, patch = _stable_level(kernel, proc_version)
-    edge = next((edge for edge in bug.edges if edge.series == series), None)
-    if edge is not None and patch is not None:
-        if patch <= edge.good_to:
-            return "good"
-        return "bad" if patch >= edge.bad_from else "edge"
-    if _series(kernel) >= _series_of(bug.unknown_from):
-        return "untried"
-    built = build_date(proc_version)
-    earliest = series_from.get(series)
-    is_older = built is not None and earliest is not None and earliest <= built < bug.backported_after
-    return "good" if is_older else "backport"
-
-
-def _stable_level(kernel: KernelRelease, proc_version: str | None) -> tuple[str, int | None]:
-    """Return the stable series and the patch in it; None where a vendor's numbering hides it (X.Y.0-N)."""
-    debian = _DEBIAN_BUILD.search(_build_text(proc_version))
-    if debian is not None:
-        true = KernelRelease.parse(debian["version"])
-        if true is not None:
-            return true.series, true.patch
-    if kernel.patch or not kernel.rest:
-        return kernel.series, kernel.patch or 0
-    return kernel.series, None
-
-
-def _build_text(proc_version: str | None) -> str:
-    """Return what /proc/version says after the compiler: the number, flags and date of the build."""
-    _, sign, build = (proc_version or "").rpartition(") #")
-    return build if sign else ""
-
-
-def build_date(proc_version: str | None) -> date | None:
-    """Return the day on which /proc/version says that the kernel was built; None unless it names exactly one."""
-    build = _build_text(proc_version)
-    days: set[date] = set()
-    for form in _DATE_FORMS:
-        for match in form.finditer(build):
-            groups = match.groupdict()
-            name = groups.get("name")
-            if name is not None and name.lower() not in _MONTHS:
-                continue
-            month = int(groups["month"]) if name is None else _MONTHS.index(name.lower()) + 1
-            try:
-                days.add(date(int(groups["year"]), month, int(groups["day"])))
-            except ValueError:
-                return None
-    return days.pop() if len(days) == 1 else None
-
-
-@check(
-    id="node.kernel.known-bad",
-    title="Known bad kernel and Calico pairs",
-    category="kernel",
-    severity=lambda release: Severity.BLOCKER if release.known_bad or release.measured else None,
-    needs=(_KERNEL, _RELEASE, _OS, _OS_IMAGE),
-)
-def kernel_known_bad(given: Given) -> Outcome:
-    """The table of pairs that are known not to work."""
-    strings = _strings(given)
-    return _no_release(given) if strings is None else judge_known_bad(given.release, strings)
 
 
 _BTF = settled(NodeKind.vmlinux_btf)
@@ -406,7 +252,7 @@ _JIT_ENABLE_SEEN = optional(NodeKind.bpf_jit_enable)
     title="Kernel configuration",
     category="kernel",
     severity=Severity.BLOCKER,
-    needs=(_SETTLED, _CONFIG, _FILESYSTEMS, _RELEASE, _JIT_ENABLE_SEEN, ATTACHMENTS, DEVICES),
+    needs=(_SETTLED, _CONFIG, _FILESYSTEMS, RELEASE, _JIT_ENABLE_SEEN, ATTACHMENTS, DEVICES),
 )
 def kernel_config(given: Given) -> Outcome:
     """The options without which programs do not load or attach."""
@@ -472,7 +318,7 @@ def _attaches_by_tcx(given: Given) -> bool:
         answer = answer_of(attachments.value, "tcx/veth")
         if not isinstance(answer, Untold):
             return answer is None
-    release = given[_RELEASE]
+    release = given[RELEASE]
     kernel = KernelRelease.parse(release.value) if isinstance(release, Known) else None
     first = KernelRelease.parse(given.release.tcx_from_kernel or "")
     return kernel is not None and first is not None and kernel.base >= first.base

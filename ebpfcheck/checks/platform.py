@@ -313,6 +313,14 @@ def _vxlan_ports(given: Given) -> set[int]:
     return {felix.vxlan_port or usual for felix in _felix(given)}
 
 
+def spare_vxlan_port(given: Given, used: int) -> int | None:
+    """Return what to set vxlanPort to where a platform takes the one in use for itself; asks for PLATFORM_NEEDS."""
+    platform, calico = platform_of(given), given.release.version
+    rules = platform.entry.rule if platform is not None else ()
+    ports = (one.spare_vxlan_port for one in rules if one.vxlan_port == used and calico.within(one.releases) is True)
+    return next(ports, None)
+
+
 def _of_special(given: Given, platform: Platform, observed: str) -> Iterator[Outcome]:
     total, count = sum(share.nodes for share in given[_MARKS]), given[_NODE_COUNT]
     for special in given.release.platforms.special:

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from ebpfcheck.checks.kernel import KernelStrings, judge_arch, judge_known_bad, judge_version, release_of
+from ebpfcheck.checks.kernel import KernelStrings, judge_arch, judge_version, release_of
+from ebpfcheck.checks.known_kernels import judge_known_bad
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.kernels import KernelQuestion, KernelResult
 from ebpfcheck.model.report import Status
@@ -33,7 +34,7 @@ def judge_strings(target: Release, question: KernelQuestion) -> KernelResult:
     answer = judge_version(target, strings)
     felix, documented = answer.felix, answer.documented
     outcomes = [answer.outcome]
-    if answer.felix is not None and (target.known_bad or target.measured):
+    if answer.felix is True:
         outcomes.append(judge_known_bad(target, strings))
     if question.arch is not None:
         arch = judge_arch(target, question.arch)

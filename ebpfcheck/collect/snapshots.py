@@ -1,11 +1,21 @@
-"""Files of snapshots and plans."""
+"""Files of snapshots, plans and reports."""
 
 import sys
 from pathlib import Path
 
 from ebpfcheck.errors import UsageError
-from ebpfcheck.model.codec import PlanError, SnapshotError, decode_plan, decode_snapshot, encode_snapshot
+from ebpfcheck.model.codec import (
+    PlanError,
+    ReportError,
+    SnapshotError,
+    decode_plan,
+    decode_report,
+    decode_snapshot,
+    encode_snapshot,
+    is_report,
+)
 from ebpfcheck.model.plan import Plan
+from ebpfcheck.model.report import Report
 from ebpfcheck.model.snapshot import Snapshot
 
 
@@ -22,6 +32,23 @@ def load_plan(path: str) -> Plan:
     try:
         return decode_plan(_read(path, in_directory="plan.json"))
     except PlanError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def load_report(path: str) -> Report:
+    """Read a report from a file, or from stdin for `-`; UsageError if that cannot be done."""
+    try:
+        return decode_report(_read(path))
+    except ReportError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def load_document(path: str) -> Report | Snapshot:
+    """Read a report or a snapshot, whichever it is; UsageError if it is neither."""
+    data = _read(path)
+    try:
+        return decode_report(data) if is_report(data) else decode_snapshot(data)
+    except (ReportError, SnapshotError) as error:
         raise UsageError(f"{path}: {error}") from error
 
 

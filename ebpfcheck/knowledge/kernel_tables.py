@@ -40,11 +40,11 @@ class EnterpriseLinux(Table, frozen=True, kw_only=True):
 
 
 class Edge(Table, frozen=True, kw_only=True):
-    """The patches of a stable series between which a kernel became bad."""
+    """The patches of a stable series between which a kernel became bad, as far as they are known."""
 
     series: str
-    good_to: int
-    bad_from: int
+    good_to: int | None = None
+    bad_from: int | None = None
 
 
 class KnownBad(Table, frozen=True, kw_only=True):
@@ -70,12 +70,40 @@ class Series(Table, frozen=True, kw_only=True):
 
 
 class Measured(Table, frozen=True, kw_only=True):
-    """On which kernels the programs of a release were seen to load."""
+    """On which kernels the programs of a release were loaded."""
+
+    releases: str
+    objects_of: str
+    """What they were compiled from."""
+    loaded: tuple[str, ...]
+    """The kernels that took all that Felix needs, the oldest first."""
+    refused: tuple[str, ...] = ()
+    source: str
+
+
+class Loss(Table, frozen=True, kw_only=True):
+    """What is lost where kernels refuse a program that Felix can do without."""
 
     id: str
     releases: str
-    accepted_from: str
-    words: str
+    seen_on: tuple[str, ...]
+    severity: Level
+    effect: str
+    needed: str
+    source: str
+
+
+class DebugBug(Table, frozen=True, kw_only=True):
+    """Releases whose programs for IPv6 are too large for some kernels at log level Debug."""
+
+    id: str
+    releases: str
+    objects_of: str
+    only_without_btf: bool
+    open_from: str
+    """The first series that may refuse them, as far as older ones took them or were not tried."""
+    refused: tuple[str, ...]
+    effect: str
     source: str
 
 
@@ -124,6 +152,8 @@ class KernelTables(Table, frozen=True, kw_only=True):
     known_bad: tuple[KnownBad, ...]
     series: Series
     measured: tuple[Measured, ...]
+    loss: tuple[Loss, ...]
+    debug_bug: tuple[DebugBug, ...]
     btf: tuple[Btf, ...]
     config: tuple[ConfigOption, ...]
     tcx: Tcx

@@ -20,6 +20,8 @@ class PlatformRule(Table, frozen=True, kw_only=True):
     label: str = ""
     cgroup_path: Literal["", "right", "other", "missing"] = ""
     vxlan_port: int = 0
+    spare_vxlan_port: int = 0
+    """What to set vxlanPort to instead of that."""
     source: str
 
 

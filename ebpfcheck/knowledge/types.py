@@ -14,11 +14,13 @@ from ebpfcheck.knowledge.health_tables import HealthTables
 from ebpfcheck.knowledge.kernel_tables import (
     Btf,
     ConfigOption,
+    DebugBug,
     Documented,
     EnterpriseLinux,
     Gate,
     KernelTables,
     KnownBad,
+    Loss,
     Measured,
 )
 from ebpfcheck.knowledge.known_bug_tables import KnownBugTables
@@ -63,6 +65,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     series_from: dict[str, date]
     """The first day on which a kernel of each stable series can have been built."""
     measured: Measured | None
+    losses: tuple[Loss, ...]
+    debug_bug: DebugBug | None
     bpf_needs: tuple[BpfNeed, ...]
     """Empty where they are not known."""
     btf: Btf | None
@@ -172,6 +176,8 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
                 for series, day in kernel.series.released.items()
             },
             measured=_first(kernel.measured, version),
+            losses=tuple(loss for loss in kernel.loss if version.within(loss.releases)),
+            debug_bug=_first(kernel.debug_bug, version),
             bpf_needs=tuple(need for need in self.bpf.need if version.within(need.releases) is True),
             btf=_first(kernel.btf, version),
             config=kernel.config,

@@ -1,15 +1,17 @@
 """Snapshots, reports and plans as JSON, and their JSON Schemas."""
 
+import enum
 from typing import Any
 
 import msgspec
 
+from ebpfcheck.model.diff import DIFF_SCHEMA, Diff
 from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
 from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
-from ebpfcheck.model.report import REPORT_SCHEMA, Report
+from ebpfcheck.model.report import REPORT_SCHEMA, Finding, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
-from ebpfcheck.model.text import excerpt
+from ebpfcheck.model.text import excerpt, visible
 
 
 class SnapshotError(ValueError):
@@ -20,13 +22,17 @@ class PlanError(ValueError):
     """A document is not a plan that can be read; the text says why, in a few words."""
 
 
+class ReportError(ValueError):
+    """A document is not a report that can be read; the text says why, in a few words."""
+
+
 class _Header(msgspec.Struct):
     schema: str = ""
     edition: int = 0
     tool_version: str = ""
 
 
-def encode_json(document: Report | Snapshot | KernelReport | Plan) -> str:
+def encode_json(document: Report | Snapshot | KernelReport | Plan | Diff) -> str:
     """Return a document as indented JSON that ends in a newline."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
@@ -91,13 +97,62 @@ def decode_plan(data: bytes) -> Plan:
     raise PlanError(f"it is not {PLAN_SCHEMA}" + (f", but {header.schema}" if header.schema else ""))
 
 
+class _SealedReport(Report, frozen=True, kw_only=True):
+    """A report whose findings are not yet read."""
+
+    findings: tuple[msgspec.Raw, ...]  # type: ignore[assignment]
+
+
+def is_report(data: bytes) -> bool:
+    """Whether a document says that it is a report, of whatever version."""
+    try:
+        return msgspec.json.decode(data, type=_Header).schema.startswith(REPORT_SCHEMA.partition("/")[0] + "/")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def decode_report(data: bytes) -> Report:
+    """Read a report; ReportError if it is not one, or is of another version."""
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+        if header.schema == REPORT_SCHEMA:
+            sealed = msgspec.json.decode(data, type=_SealedReport)
+            # Most findings are about the same subjects: one by one, with each list of subjects kept once, the names of
+            # 100,000 nodes take a hundredth of the memory.
+            lists: dict[tuple[str, ...], tuple[str, ...]] = {}
+            findings = []
+            for raw in sealed.findings:
+                finding = msgspec.json.decode(raw, type=Finding)
+                subjects = lists.get(finding.subjects)
+                if subjects is None:
+                    subjects = lists[finding.subjects] = _shown(finding.subjects)
+                findings.append(msgspec.structs.replace(_shown(finding, but="subjects"), subjects=subjects))
+            fields = {name: getattr(sealed, name) for name in Report.__struct_fields__}
+            shown = {name: _shown(fields[name]) for name in ("tool", "target", "calico", "coverage", "problems")}
+            return Report(**{**fields, **shown, "findings": tuple(findings)})
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ReportError(f"it does not have the shape of {REPORT_SCHEMA}: {excerpt(str(error))}") from error
+    raise ReportError(f"it is not {REPORT_SCHEMA}" + (f", but {excerpt(header.schema, 60)}" if header.schema else ""))
+
+
+def _shown(value: Any, *, but: str = "") -> Any:
+    """Return a value with all of its texts safe to show: a file may be anybody's. `but`: a field that is left alone."""
+    if isinstance(value, tuple):
+        return tuple(map(_shown, value))
+    if isinstance(value, msgspec.Struct):
+        names = (name for name in value.__struct_fields__ if name != but)
+        return msgspec.structs.replace(value, **{name: _shown(getattr(value, name)) for name in names})
+    return visible(value) if isinstance(value, str) and not isinstance(value, enum.Enum) else value
+
+
 def schema_of(document: str) -> dict[str, Any]:
-    """Return the JSON Schema of "report", "snapshot", "kernel" or "plan"."""
+    """Return the JSON Schema of "report", "snapshot", "kernel", "plan" or "diff"."""
     name, shape = {
         "report": (REPORT_SCHEMA, Report),
         "snapshot": (SNAPSHOT_SCHEMA, Snapshot),
         "kernel": (KERNEL_SCHEMA, KernelReport),
         "plan": (PLAN_SCHEMA, Plan),
+        "diff": (DIFF_SCHEMA, Diff),
     }[document]
     schema = msgspec.json.schema(shape)
     schema["$defs"][shape.__name__]["properties"]["schema"] = {"const": name}

@@ -19,6 +19,8 @@ class Reason(enum.StrEnum):
     TRUNCATED = "truncated"
     UNSUPPORTED = "unsupported"
     TOOL_MISSING = "tool_missing"
+    OUTDATED = "outdated"
+    """Of what a user wrote down once, such as a waiver: it no longer fits."""
 
 
 class SourceKind(enum.StrEnum):

@@ -1,7 +1,7 @@
 """What is said: findings, and the report that is published as `ebpfcheck.report/v1`."""
 
 import enum
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 import msgspec
@@ -84,6 +84,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     docs_url: str
     fingerprint: str
     waived_by: str | None = None
+    """Why the finding does not count, who answers for that, until when, and the line that says so."""
+    waiver_expired: str | None = None
+    """The same of a waiver that held once; the finding counts."""
+    in_baseline: bool = False
+    """Whether the baseline has it too, so that it is nothing new and does not count for the exit code."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +172,44 @@ class ApiEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     remark: str
 
 
+class BaselineUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The report that this one was held against, and what came of that: pairs of a check and a subject."""
+
+    file: str
+    finished_at: datetime
+    knowledge: str
+    calico: str
+    """The release that it was judged for."""
+    known: int
+    """Those that are wrong, and that the baseline has too."""
+    new: int
+    """Those that are wrong, not waived, and not in the baseline, or worse than there, or of another cause."""
+    verdict: Verdict
+    """The verdict on what is new alone, which the exit code is of."""
+
+
+WaiverState = Literal["used", "expired", "unmatched", "not_run"]
+
+
+class WaiverUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A waiver as its file has it, and what it came to.
+
+    `state`: used or expired, where something that it matches is wrong; unmatched, where nothing is; not_run, where the
+    checks that it is about were not run.
+    """
+
+    id: str
+    subject: str
+    reason: str
+    owner: str
+    expires: date
+    """The last day, in UTC, on which it holds."""
+    line: str
+    state: WaiverState
+    subjects: int = 0
+    """How many pairs of a check and a subject it matched."""
+
+
 class Discovered(msgspec.Struct, frozen=True, kw_only=True):
     """What a cluster turned out to be; None or "" where it is not known."""
 
@@ -205,4 +248,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     discovered: Discovered | None = None
     """Of a cluster."""
+    waivers: tuple[WaiverUse, ...] = ()
+    baseline: BaselineUse | None = None
     problems: tuple[Problem, ...] = ()

@@ -39,8 +39,8 @@ def reach(case: Case) -> Pair | None:
             title="See that every node reaches the API server without kube-proxy",
             why="A wrong address cuts off whatever is told to use it, Calico first.",
             after=reached,
-            see=f"Every node connects to {_addresses(reached)} from its own network: short-lived pods of calico-node's "
-            "image on the host's network try it.",
+            see=f"Every node gets an answer to a TLS greeting from {_addresses(reached)}, from its own network: "
+            "short-lived pods of calico-node's image on the host's network try it.",
             see_commands=("ebpfcheck cluster --probe exec --only node.api-endpoint.reachable",),
             stop="A node does not reach it: a firewall, a route, or its resolver.",
         )
@@ -130,7 +130,7 @@ def _no_address(case: Case) -> Pair:
                 ),
             ),
             after=(Confirmed(question="Is there an address, and was the plan made anew with it?"),),
-            see="Every node connects to it.",
+            see="Every node reaches it.",
             see_commands=("ebpfcheck cluster --probe exec --api-endpoint HOST:PORT",),
             stop="There is none: kube-proxy must not go.",
         )
@@ -192,7 +192,7 @@ def proof(case: Case) -> Pair | None:
             title="Prove that a node that starts does without kube-proxy",
             why="A wrong address shows only when a node starts; while kube-proxy runs, all can still be put right.",
             after=(*reached, FreshNode(namespace=node.namespace)),
-            see=f"Every node still connects to {_addresses(reached)}, and one that you reboot now becomes Ready.",
+            see=f"Every node still reaches {_addresses(reached)}, and one that you reboot now becomes Ready.",
             see_commands=("kubectl get nodes",),
             stop="A node does not reach it, or does not come back.",
         )

@@ -108,6 +108,7 @@ def _pairs(case: Case, report: Report, dsr: Finding | None) -> Iterator[Pair]:
             kube_proxy.kube_proxy_mode(case, mode),
             switch.dns(case),
             switch.mesh(case),
+            switch.vxlan_port(case),
             kube_proxy.kube_proxy_stays(case),
             address.reach(case),
             *address.address(case),

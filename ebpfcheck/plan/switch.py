@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ebpfcheck.checks.dns import missed_caches
 from ebpfcheck.checks.mesh import settings_for_meshes
+from ebpfcheck.checks.platform import spare_vxlan_port
 from ebpfcheck.model.facts import Known
 from ebpfcheck.model.plan import (
     Action,
@@ -118,6 +119,31 @@ def mesh(case: Case) -> Pair | None:
             stop="FelixConfiguration is not as it was when this plan was made.",
         ),
         title="Set connect-time load balancing to what it was",
+    )
+
+
+def vxlan_port(case: Case) -> Pair | None:
+    """Calico's tunnels get a port of their own where the platform has one on theirs."""
+    used = case.settings.vxlan_port or case.release.network.vxlan.port
+    spare = spare_vxlan_port(case.given, used)
+    if spare is None:
+        return None
+    node = case.node_target
+    return reversible(
+        Step(
+            id="vxlan-port",
+            title=f"Move Calico's VXLAN to UDP port {spare}",
+            why=f"The platform's own overlay is on UDP port {used} of every node, and vxlan.calico may want it for "
+            "itself in eBPF mode.",
+            before=(Confirmed(question=f"Does every firewall between the nodes let UDP port {spare} through?"),),
+            actions=(patched(case.felix_target, (("spec", "vxlanPort"), case.settings.vxlan_port, spare)),),
+            after=(RolledOut(target=node, minutes=case.release.plan.times.minutes),) if node is not None else (),
+            disrupts="Pods of different nodes lose each other until both nodes have the new port, seconds apart.",
+            see=f"vxlan.calico has dstport {spare} on each node, and pods of different nodes reach each other.",
+            see_commands=("ip -details link show vxlan.calico",),
+            stop="Pods of different nodes do not reach each other after a minute: a firewall.",
+        ),
+        title=f"Move Calico's VXLAN back to UDP port {used}",
     )
 
 

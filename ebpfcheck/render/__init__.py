@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
+from ebpfcheck.model.diff import Diff
 from ebpfcheck.model.kernels import KernelReport
 from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import Report
@@ -42,6 +43,12 @@ PLAN_RENDERERS = {
 ROLLBACK_RENDERERS = {**PLAN_RENDERERS, "sh": "ebpfcheck.render.plan_script:render"}
 """Format name -> function that renders the way back."""
 
+DIFF_RENDERERS = {
+    "text": "ebpfcheck.render.diff:render",
+    "json": "ebpfcheck.render.json:render",
+}
+"""Format name -> function that renders a Diff."""
+
 
 def renderer(name: str) -> Callable[[Report, RenderOptions], str]:
     """Return the renderer of that name."""
@@ -56,6 +63,11 @@ def kernel_renderer(name: str) -> Callable[[KernelReport, RenderOptions], str]:
 def plan_renderer(name: str) -> Callable[[Plan, RenderOptions], str]:
     """Return the renderer of that name for plans."""
     return cast(Callable[[Plan, RenderOptions], str], _find(ROLLBACK_RENDERERS[name]))
+
+
+def diff_renderer(name: str) -> Callable[[Diff, RenderOptions], str]:
+    """Return the renderer of that name for diffs."""
+    return cast(Callable[[Diff, RenderOptions], str], _find(DIFF_RENDERERS[name]))
 
 
 def _find(place: str) -> Any:

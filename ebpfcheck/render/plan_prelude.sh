@@ -288,7 +288,7 @@ pods() { # are_gone|are_running NAME NAMESPACE MINUTES
     done
 }
 
-# The pods become ready when they have connected.
+# The pods become ready when they have been answered.
 reached() { # NAMESPACE MINUTES WHAT MANIFEST
     probe_in=$1
     k delete daemonsets.apps ebpfcheck-reach -n "$1" --ignore-not-found ||

@@ -138,7 +138,7 @@ def _condition(condition: Condition) -> Iterator[str]:
         case Runs():
             yield _call("pods", "are_running", *_place(condition.target), str(condition.minutes))
         case Reached():
-            what = condition_words(condition).removeprefix("every node connects to ")
+            what = condition_words(condition).removeprefix("every node reaches ")
             manifest = _json(reach_manifest(condition))
             yield _call("reached", condition.namespace, str(condition.minutes), what, manifest)
         case FreshNode():

@@ -56,7 +56,7 @@ def condition_words(condition: Condition) -> str:
             what = f"{field} of {target_words(condition.target)}"
             return f"{what} is {value_words(condition.value)}, within {condition.minutes} minutes"
         case Reached():
-            return f"every node connects to {host_port(condition.host, condition.port)} from its own network"
+            return f"every node reaches {host_port(condition.host, condition.port)} from its own network"
         case VariableIs():
             what = f"{condition.name} in the template of {target_words(condition.target)}"
             return f"{what} is {value_words(condition.value)}"

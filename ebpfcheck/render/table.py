@@ -39,14 +39,19 @@ def render(report: Report, options: RenderOptions) -> str:
     if options.verbosity >= 0:
         page.paragraph(_context(report), "bright_black")
         _discovered(page, report)
+    _baseline(page, report)
     for problem in report.problems:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
     _unseen(page, report.coverage.unseen, options)
     folded: dict[tuple[str, str], list[Finding]] = {}
+    accepted: list[Finding] = []
     for status in _WORST_FIRST:
         of_status = [finding for finding in report.findings if finding.status is status]
         for finding in sorted(of_status, key=lambda one: not one.note):
             quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
+            if options.verbosity <= 0 and (finding.waived_by is not None or (finding.in_baseline and not quiet)):
+                accepted.append(finding)
+                continue
             if finding.note and options.verbosity == 0:
                 page.line()
                 page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
@@ -57,8 +62,25 @@ def render(report: Report, options: RenderOptions) -> str:
                 folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             else:
                 _finding(page, finding, report.coverage.nodes_total, with_evidence=options.verbosity > 0)
+    if accepted and options.verbosity == 0:
+        page.line()
+    for finding in accepted:
+        _accepted(page, finding, report.coverage.nodes_total)
     _folded(page, folded)
     return page.text()
+
+
+def _baseline(page: Page, report: Report) -> None:
+    """Say what is new since the baseline, and what would be the verdict on that alone."""
+    baseline = report.baseline
+    if baseline is None:
+        return
+    words, color = (_VERDICTS if report.expect is None else _VERIFIED)[baseline.verdict]
+    page.paragraph(
+        f"Baseline {baseline.file} ({baseline.finished_at:%Y-%m-%d}, Calico {baseline.calico}): {baseline.new:,} new, "
+        f"{baseline.known:,} known. The exit code is of what is new: {words}.",
+        color,
+    )
 
 
 def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> None:
@@ -80,7 +102,12 @@ def _verdict(page: Page, report: Report) -> None:
     summary = report.summary
     counts = ", ".join(
         f"{number} {word}"
-        for number, word in ((summary.fail, "fail"), (summary.warn, "warn"), (summary.unknown, "unknown"))
+        for number, word in (
+            (summary.fail, "fail"),
+            (summary.warn, "warn"),
+            (summary.unknown, "unknown"),
+            (summary.waived, "waived"),
+        )
         if number
     )
     run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
@@ -180,6 +207,12 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "seen", finding.observed)
     if finding.required:
         _row(page, "needed", finding.required)
+    if finding.waived_by is not None:
+        _row(page, "waived", finding.waived_by)
+    if finding.in_baseline:
+        _row(page, "known", "the baseline has it too")
+    if finding.waiver_expired is not None:
+        _row(page, "expired", f"the waiver: {finding.waiver_expired}")
     if finding.remediation is not None:
         _remedy(page, finding.remediation)
     for entry in finding.evidence if with_evidence else ():
@@ -187,6 +220,12 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "evidence", f"{entry.fact} = {entry.value}{where}")
     if finding.status in (Status.FAIL, Status.WARN, Status.UNKNOWN):
         _row(page, "more", f"ebpfcheck checks {finding.id}")
+
+
+def _accepted(page: Page, finding: Finding, total: int) -> None:
+    on = f" on {_subjects(finding, total)}" if total > 1 and finding.scope == "node" else ""
+    word, why = ("KNOWN", finding.message) if finding.waived_by is None else ("WAIVED", finding.waived_by)
+    page.labelled(word, f"{finding.id} ({finding.status}){on}: {why}", "bright_black")
 
 
 def _remedy(page: Page, fix: Remediation) -> None:

@@ -12,10 +12,17 @@ def run(
     *arguments: str, stdin: bytes | str = b"", columns: int = 80, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run ebpfcheck in a pipe, without colours unless asked for, and return what it printed and its exit code."""
+    return run_in(None, *arguments, stdin=stdin, columns=columns, **environment)
+
+
+def run_in(
+    directory: Path | None, *arguments: str, stdin: bytes | str = b"", columns: int = 80, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it in a directory."""
     env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "TERM")}
     env |= {"COLUMNS": str(columns), "TERM": "xterm", **environment}
     data = stdin.encode() if isinstance(stdin, str) else stdin
     result = subprocess.run(
-        (str(PROGRAM), *arguments), input=data, capture_output=True, env=env, timeout=60, check=False
+        (str(PROGRAM), *arguments), input=data, capture_output=True, env=env, timeout=110, check=False, cwd=directory
     )
     return subprocess.CompletedProcess(result.args, result.returncode, result.stdout.decode(), result.stderr.decode())

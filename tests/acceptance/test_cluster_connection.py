@@ -27,7 +27,7 @@ from tests.fakeapi.kubeconfig import EXEC_API
 
 STORY = Story(nodes(3) + base())
 # A loaded machine may take as long to start and to end.
-SLACK = 4.0
+SLACK = 15.0
 
 
 @pytest.fixture
@@ -260,15 +260,15 @@ def await_pids(file: Path) -> list[int]:
 
 
 def are_gone(pids: list[int]) -> bool:
-    _, left = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=3)
+    _, left = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
     return all(one.status() == psutil.STATUS_ZOMBIE for one in left)
 
 
 def test_an_exec_plugin_that_hangs_is_ended_with_its_children(tmp_path: Path, api: FakeApi) -> None:
     pids = tmp_path / "pids"
-    outcome = look(plugin(tmp_path, api, HANG), "--timeout", "2.5", api=api, PIDS=str(pids))
-    is_told(outcome, 5, "longer than 2.5 s; an exec plugin may hang")
-    assert outcome.seconds < 2.5 + SLACK
+    outcome = look(plugin(tmp_path, api, HANG), "--timeout", "8", api=api, PIDS=str(pids))
+    is_told(outcome, 5, "longer than 8 s; an exec plugin may hang")
+    assert outcome.seconds < 8 + SLACK
     assert are_gone(await_pids(pids))
 
 
@@ -339,27 +339,29 @@ def test_credentials_that_expire_on_the_way_are_renewed_once(tmp_path: Path, api
 
 
 @pytest.mark.parametrize(
-    ("rest", "words"),
+    ("rest", "seconds", "words"),
     [
-        ("print('no longer logged in', file=sys.stderr); sys.exit(1)", "no longer logged in"),
-        ("time.sleep(300)", "longer than 2.5 s"),
-        ("print(os.environ['CREDENTIAL'])", "it does not accept the credentials"),
+        ("print('no longer logged in', file=sys.stderr); sys.exit(1)", 30, "no longer logged in"),
+        ("time.sleep(300)", 8, "longer than 8 s"),
+        ("print(os.environ['CREDENTIAL'])", 30, "it does not accept the credentials"),
     ],
 )
-def test_credentials_that_expire_for_good_leave_unknowns(tmp_path: Path, api: FakeApi, rest: str, words: str) -> None:
+def test_credentials_that_expire_for_good_leave_unknowns(
+    tmp_path: Path, api: FakeApi, rest: str, seconds: int, words: str
+) -> None:
     config, count = (
         plugin(tmp_path, api, f"{COUNTING}\nif count == 0: print(os.environ['CREDENTIAL'])\nelse: {rest}"),
         tmp_path / "count",
     )
     api.faults.append(Fault("/api", status=401, times=ALWAYS))
-    outcome = look(config, "--timeout", "2.5", api=api, COUNT=str(count), CREDENTIAL=credential(TOKEN))
+    outcome = look(config, "--timeout", str(seconds), api=api, COUNT=str(count), CREDENTIAL=credential(TOKEN))
     assert outcome.code == 3
     assert outcome.stderr == ""
     assert words in outcome.words() or "longer than" in words
     assert [one["name"] for one in outcome.report["coverage"]["unseen"]] == ["(nodes that were not listed)"]
     assert "rbac" not in outcome.words()
     assert count.read_text() == "xx"
-    assert outcome.seconds < 2.5 + SLACK
+    assert outcome.seconds < seconds + SLACK
 
 
 def test_tries_and_the_renewal_of_credentials_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,17 +444,17 @@ def free_port() -> int:
 )
 def test_an_address_that_leads_nowhere_is_told(tmp_path: Path, api: FakeApi, server: str, words: str) -> None:
     at = server.format(free=free_port(), port=api.url.rpartition(":")[2])
-    outcome = look(write_kubeconfig(tmp_path / "config", api, server=at), "--timeout", "5", api=api)
+    outcome = look(write_kubeconfig(tmp_path / "config", api, server=at), "--timeout", "20", api=api)
     is_told(outcome, 5, words)
-    assert outcome.seconds < 5 + SLACK
+    assert outcome.seconds < 20
 
 
 def test_a_server_that_never_answers_does_not_keep_it(tmp_path: Path, api: FakeApi) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        outcome = look(write_kubeconfig(tmp_path / "config", api, server=at), "--timeout", "2.5", api=api)
+        outcome = look(write_kubeconfig(tmp_path / "config", api, server=at), "--timeout", "6", api=api)
     is_told(outcome, 5, "within the time|in time")
-    assert outcome.seconds < 2.5 + SLACK
+    assert outcome.seconds < 6 + SLACK
 
 
 @pytest.mark.parametrize(
@@ -468,9 +470,9 @@ def test_a_server_that_never_answers_does_not_keep_it(tmp_path: Path, api: FakeA
 )
 def test_a_server_that_answers_badly_does_not_keep_it(tmp_path: Path, api: FakeApi, fault: Fault) -> None:
     api.faults.append(fault)
-    outcome = look(write_kubeconfig(tmp_path / "config", api), "--timeout", "2.5", api=api)
+    outcome = look(write_kubeconfig(tmp_path / "config", api), "--timeout", "6", api=api)
     is_told(outcome, 5, re.escape(api.url))
-    assert outcome.seconds < 2.5 + SLACK
+    assert outcome.seconds < 6 + SLACK
 
 
 def test_a_name_that_takes_long_to_resolve_does_not_keep_it(tmp_path: Path, api: FakeApi) -> None:
@@ -480,9 +482,9 @@ def test_a_name_that_takes_long_to_resolve_does_not_keep_it(tmp_path: Path, api:
         "socket.getaddrinfo = slow\n"
     )
     path = write_kubeconfig(tmp_path / "config", api, server="https://slow.example:6443")
-    outcome = look(path, "--timeout", "2.5", api=api, PYTHONPATH=str(tmp_path))
+    outcome = look(path, "--timeout", "6", api=api, PYTHONPATH=str(tmp_path))
     is_told(outcome, 5, "in time")
-    assert outcome.seconds < 2.5 + SLACK
+    assert outcome.seconds < 6 + SLACK
 
 
 @pytest.mark.parametrize("how", ["proxy-url", "environment"])
@@ -503,7 +505,7 @@ def test_a_proxy_is_used(tmp_path: Path, api: FakeApi, how: str) -> None:
 @pytest.mark.parametrize("status", [407, 502, 200])
 def test_a_proxy_that_refuses_is_told(tmp_path: Path, api: FakeApi, status: int) -> None:
     with forward_proxy(refuse=status) as proxy:
-        outcome = look(write_kubeconfig(tmp_path / "config", api, proxy_url=proxy.url), "--timeout", "10", api=api)
+        outcome = look(write_kubeconfig(tmp_path / "config", api, proxy_url=proxy.url), "--timeout", "30", api=api)
     is_told(outcome, 5, f"the proxy: .*{status}" if status != 200 else "TLS|proxy|cut")
     assert not api.requests
 
@@ -516,7 +518,7 @@ def test_a_proxy_is_told_who_one_is_and_nobody_else(tmp_path: Path, api: FakeApi
         for url in urls:
             given = url.replace("//", "//mallory:hunter%402@")
             path = write_kubeconfig(tmp_path / "config", api, proxy_url=given)
-            outcome = look(path, "--timeout", "5", "--save", str(snapshot), api=api)
+            outcome = look(path, "--timeout", "20", "--save", str(snapshot), api=api)
             is_reached(outcome) if url == proxy.url else is_told(outcome, 5, "proxy")
             assert not re.search("mallory|hunter", outcome.stdout + outcome.stderr + snapshot.read_text())
         assert set(proxy.authorizations) == set(closed.authorizations) == {wanted}
@@ -525,7 +527,7 @@ def test_a_proxy_is_told_who_one_is_and_nobody_else(tmp_path: Path, api: FakeApi
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{free}", "http://no-such-host.invalid:3128", "ftp://x", "::"])
 def test_a_proxy_that_is_not_there_is_told(tmp_path: Path, api: FakeApi, url: str) -> None:
     path = write_kubeconfig(tmp_path / "config", api, proxy_url=url.format(free=free_port()))
-    outcome = look(path, "--timeout", "5", api=api)
+    outcome = look(path, "--timeout", "20", api=api)
     is_told(outcome, 5, "proxy")
     assert not api.requests
 
@@ -545,9 +547,9 @@ def test_a_proxy_that_is_not_there_is_told(tmp_path: Path, api: FakeApi, url: st
 )
 def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path, api: FakeApi, fault: Fault, words: str) -> None:
     api.faults.append(fault)
-    outcome = look(write_kubeconfig(tmp_path / "config", api), "--timeout", "3", api=api)
+    outcome = look(write_kubeconfig(tmp_path / "config", api), "--timeout", "30", api=api)
     is_told(outcome, 5, words)
-    assert outcome.seconds < 3 + SLACK
+    assert outcome.seconds < 30
 
 
 @pytest.mark.parametrize("version", [{}, {"gitVersion": 7}, {"gitVersion": ""}, {"name": "Elasticsearch"}])

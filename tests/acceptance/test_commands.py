@@ -461,9 +461,11 @@ def test_what_is_redacted_is_in_no_document(tmp_path: Path, format: str) -> None
 
 
 def test_interrupting_it_is_130(tmp_path: Path) -> None:
-    environment = {**os.environ, **hostile(tmp_path, "sleep 30")}
+    begun = tmp_path / "begun"
+    environment = {**os.environ, **hostile(tmp_path, f": >{begun}\nsleep 60")}
     process = subprocess.Popen((str(PROGRAM), "node"), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    time.sleep(1.5)
+    while not begun.exists():
+        time.sleep(0.05)
     process.send_signal(2)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -471,10 +473,12 @@ def test_interrupting_it_is_130(tmp_path: Path) -> None:
 
 
 def test_interrupting_it_while_it_loads_is_130_too(tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text("import time\ntime.sleep(30)\n")
+    begun = tmp_path / "begun"
+    (tmp_path / "typer.py").write_text(f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(60)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     process = subprocess.Popen((str(PROGRAM), "node"), env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    time.sleep(1)
+    while not begun.exists():
+        time.sleep(0.05)
     process.send_signal(2)
     _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, b"ebpfcheck: interrupted\n")

@@ -50,6 +50,7 @@ def story(name: str) -> str:
         ("eks-al2023-6.12.46", ()),
         ("aks", ("--calico-version", "v3.31.7")),
         ("openshift-rhcos", ()),
+        ("openshift-iptables", ()),
         ("kops", ()),
         ("rke2", ()),
         ("k3s", ()),

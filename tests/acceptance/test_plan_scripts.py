@@ -117,7 +117,8 @@ def kube_proxies(api: FakeApi) -> int:
         ("aks", (), (), ()),
         ("rke2", ("--api-endpoint", "rke2.edge.example:6443"), (), ("kube-proxy-off",)),
         ("k3s", (), (), ("kube-proxy-off",)),
-        ("mke", (), (), ("kube-proxy-off",)),
+        ("mke", (), (), ("kube-proxy-off", "vxlan-port")),
+        ("openshift-iptables", (), (), ()),
     ],
     ids=lambda value: " ".join(value).replace(":", " ") if isinstance(value, tuple) else value,
 )

@@ -35,7 +35,7 @@ from tests.acceptance.running import (
     start,
     verify,
 )
-from tests.fakeapi import ExecLife, Fault, LongLog, Object, StoryLog, felix, write_kubeconfig
+from tests.fakeapi import ExecLife, FakeApi, Fault, LongLog, Object, StoryLog, felix, write_kubeconfig
 
 FALLEN_BACK = StoryLog([*start("fallback"), *chatter(60, 600)])
 STANDARD = StoryLog([*start("standard"), *chatter(60, 600)])
@@ -362,12 +362,12 @@ def test_an_api_server_that_is_not_there(tmp_path: Path) -> None:
 def test_a_kubelet_that_does_not_answer_costs_one_node(tmp_path: Path) -> None:
     fault = Fault(rf"pods/calico-node-{NAMES[1]}/log", "hang", times=99)
     with serve(cluster(), faults=[fault]) as api:
-        outcome = verify(api, tmp_path, "--timeout", "4")
+        outcome = verify(api, tmp_path, "--timeout", "10")
     assert outcome.code == 3
     found = {name: of(outcome, "verify.node.dataplane", name)["status"] for name in NAMES}
     assert found == {NAMES[0]: "pass", NAMES[1]: "unknown", NAMES[2]: "pass"}
     assert of(outcome, "verify.node.dataplane", NAMES[1])["reason"] == "timeout"
-    assert outcome.seconds < 15
+    assert outcome.seconds < 40
 
 
 def test_a_kubelet_that_fails_is_told_of_without_its_address(tmp_path: Path) -> None:
@@ -448,17 +448,24 @@ def test_a_look_that_did_not_read_logs_tells_nothing(tmp_path: Path) -> None:
     assert result.returncode == 3
 
 
+def versions(api: FakeApi) -> int:
+    """Count how often it has begun to look."""
+    return sum(request.path.startswith("/version") for request in api.requests)
+
+
 def test_waiting_until_it_holds(tmp_path: Path) -> None:
     with serve(cluster(), dict.fromkeys(NAMES, STANDARD)) as api:
 
         def switch() -> None:
             for name in NAMES:
-                time.sleep(2)
+                looks = versions(api) + 1
+                while versions(api) <= looks:
+                    time.sleep(0.05)
                 api.pods.story_logs.of_node[name] = StoryLog([*STANDARD.lines, *start(after=700, pid=99)])
 
         thread = threading.Thread(target=switch)
         thread.start()
-        outcome = verify(api, tmp_path, "--wait", "50s", format="table")
+        outcome = verify(api, tmp_path, "--wait", "100s", format="table")
         thread.join()
     assert outcome.code == 0, outcome.stdout
     assert outcome.stdout.startswith("VERIFIED: ")
@@ -466,7 +473,7 @@ def test_waiting_until_it_holds(tmp_path: Path) -> None:
     assert told[0] == "ebpfcheck: 3 of 3 nodes are not there yet: verify.node.dataplane (3)"
     assert len(told) == len(set(told))
     assert "looking once more" in told[-1]
-    assert outcome.seconds < 40
+    assert outcome.seconds < 90
 
 
 def test_waiting_has_an_end(tmp_path: Path) -> None:
@@ -474,7 +481,7 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
         outcome = verify(api, tmp_path, "--wait", "4", format="table")
     assert outcome.code == 1
     assert outcome.stdout.startswith("NOT VERIFIED: ")
-    assert 4 <= outcome.seconds < 12
+    assert 4 <= outcome.seconds < 30
     assert outcome.stderr.splitlines() == ["ebpfcheck: 1 of 3 nodes are not there yet: verify.node.dataplane"]
 
 
@@ -482,7 +489,7 @@ def test_what_is_lacking_is_said_once_however_often_it_looks(tmp_path: Path) -> 
     forbid = [("list", "hostendpoints.crd.projectcalico.org"), ("list", "crd.projectcalico.org/hostendpoints")]
     with serve(cluster(), {NAMES[0]: STANDARD}, forbid=forbid) as api:
         outcome = verify(api, tmp_path, "--wait", "5")
-    assert sum(request.path.startswith("/version") for request in api.requests) >= 2
+    assert versions(api) >= 2
     told = outcome.stderr.splitlines()
     assert ["hostendpoints" in line for line in told] == [True, False]
 
@@ -491,27 +498,28 @@ def test_rights_are_not_waited_for(tmp_path: Path) -> None:
     with serve(cluster(), forbid=[("get", "pods/log")]) as api:
         outcome = verify(api, tmp_path, "--wait", "1h")
     assert outcome.code == 3
-    assert outcome.seconds < 10
+    assert outcome.seconds < 30
 
 
 def test_nothing_is_waited_for_that_holds_already(tmp_path: Path) -> None:
     with serve(cluster()) as api:
         outcome = verify(api, tmp_path, "--wait", "1h")
     assert (outcome.code, outcome.stderr) == (0, "")
-    assert outcome.seconds < 10
+    assert outcome.seconds < 30
 
 
 def test_the_api_server_may_go_away_while_it_is_waited(tmp_path: Path) -> None:
     with serve(cluster(), {NAMES[0]: STANDARD}) as api:
 
         def switch() -> None:
-            time.sleep(2)
+            while versions(api) < 2:
+                time.sleep(0.05)
             api.faults.append(Fault("/version", status=401, times=1))
             api.pods.story_logs.of_node[NAMES[0]] = ON
 
         thread = threading.Thread(target=switch)
         thread.start()
-        outcome = verify(api, tmp_path, "--wait", "40s")
+        outcome = verify(api, tmp_path, "--wait", "100s")
         thread.join()
     assert outcome.code == 0
     assert "did not answer this time" in outcome.stderr
@@ -522,7 +530,7 @@ def test_an_api_server_that_stays_away_ends_the_wait_too(tmp_path: Path) -> None
         outcome = verify(api, tmp_path, "--wait", "6")
     assert outcome.code == 1
     assert outcome.stderr.count("did not answer this time") == 1
-    assert outcome.seconds < 25
+    assert outcome.seconds < 60
 
 
 def test_ctrl_c_while_it_is_waited_shows_what_was_seen_last(tmp_path: Path) -> None:

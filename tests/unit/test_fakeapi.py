@@ -531,7 +531,7 @@ def test_closing_releases_those_who_wait() -> None:
             while len(api.requests) < 3:
                 time.sleep(0.01)
             begun = time.monotonic()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 20
         assert threading.active_count() == threads
 
 

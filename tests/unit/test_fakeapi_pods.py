@@ -848,7 +848,7 @@ def test_commands_that_hang_end_with_the_server() -> None:
             stack.callback(following.connection.close)
             following.connection.request("GET", f"{JOBS}?watch=true", headers=following.headers)
             begun = time.monotonic()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 20
     assert psutil.Process().children(recursive=True) == []
 
 
