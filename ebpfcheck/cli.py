@@ -102,6 +102,7 @@ class SchemaChoice(enum.StrEnum):
     kernel = "kernel"
     plan = "plan"
     diff = "diff"
+    matrix = "matrix"
 
 
 class MatchChoice(enum.StrEnum):
@@ -647,7 +648,15 @@ def kernel(
 @app.command(short_help="Judge a saved snapshot, for any Calico release.")
 def evaluate(
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A file that --save wrote; - reads stdin.")],
-    calico_version: ClusterCalicoVersionOption = None,
+    calico_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vX.Y[.Z]",
+            help="Judge for this Calico release (default: the one that the cluster runs), or for several, as in "
+            "v3.28..v3.33 or v3.28.2,v3.30.",
+            autocompletion=_complete_version,
+        ),
+    ] = None,
     install: ClusterInstallOption = None,
     format: FormatOption = None,
     only: OnlyOption = None,
@@ -662,13 +671,22 @@ def evaluate(
 ) -> int:
     """Judge a saved snapshot, on any machine and for any Calico release.
 
-    Without --calico-version it is the release that the snapshot's cluster runs, else the newest known.
+    Without --calico-version it is the release that the snapshot's cluster runs, else the newest known. For several
+    releases it prints what each check says at each, as a table or JSON; the exit code is then that of the worst, where
+    a release that is not known counts as inconclusive.
+
+    Example: ebpfcheck evaluate prod.json --calico-version v3.28..v3.33
     """
     from ebpfcheck.app import Judge
     from ebpfcheck.collect.snapshots import load_snapshot
     from ebpfcheck.render import RENDERERS
 
     started_at = datetime.now(UTC)
+    if calico_version is not None and (".." in calico_version or "," in calico_version):
+        if baseline is not None:
+            raise _usage_error("--baseline is for one release; `ebpfcheck diff` compares two")
+        settings = _settings(None, install, only, skip, fail_on, scope, waivers=waivers)
+        return _matrix(snapshot, calico_version, settings, started_at, format, _options(color, verbose, quiet), color)
     judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
@@ -1066,7 +1084,7 @@ def checks(
 @app.command(short_help="Print the JSON Schema of a published document.")
 def schema(
     document: Annotated[
-        SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel, plan or diff.")
+        SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel, plan, diff or matrix.")
     ],
 ) -> None:
     """Print the JSON Schema of a published document."""
@@ -1291,6 +1309,27 @@ def _report(
     _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
     _keep(snapshot, save)
     return _INTERRUPTED if interruption.has_come() else report.exit_code
+
+
+def _matrix(
+    snapshot: str,
+    releases: str,
+    settings: "Settings",
+    started_at: datetime,
+    formats: list[str] | None,
+    options: "RenderOptions",
+    color: ColorChoice,
+) -> int:
+    """Judge and show a snapshot for several releases."""
+    from ebpfcheck.collect.snapshots import load_snapshot
+    from ebpfcheck.matrix import matrix_of, parse_releases
+    from ebpfcheck.render import MATRIX_RENDERERS, matrix_renderer
+
+    versions = parse_releases(releases)
+    outputs = _outputs(formats, MATRIX_RENDERERS)
+    found = matrix_of(load_snapshot(snapshot), versions, settings, started_at.replace(microsecond=0))
+    _deliver([(matrix_renderer(name)(found, _for(file, options, color)), file) for name, file in outputs])
+    return found.exit_code
 
 
 def _keep(snapshot: "Snapshot", save: str | None) -> None:
