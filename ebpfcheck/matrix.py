@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from ebpfcheck import __version__
-from ebpfcheck.app import Judge, coverage_of
+from ebpfcheck.app import Judge
 from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn, exit_code, worst_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
@@ -80,7 +80,7 @@ def matrix_of(
         started_at=started_at,
         target=known[0].target,
         scope=settings.scope,
-        coverage=coverage_of(snapshot),
+        coverage=known[0].coverage,
         exit_code=worst_exit_code(column.exit_code for column in columns),
         first_not_ready=next(refused, None),
         releases=columns,
