@@ -8,6 +8,7 @@ import msgspec
 from ebpfcheck.model.diff import DIFF_SCHEMA, Diff
 from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
+from ebpfcheck.model.matrix import MATRIX_SCHEMA, Matrix
 from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
 from ebpfcheck.model.report import REPORT_SCHEMA, Finding, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
@@ -32,7 +33,7 @@ class _Header(msgspec.Struct):
     tool_version: str = ""
 
 
-def encode_json(document: Report | Snapshot | KernelReport | Plan | Diff) -> str:
+def encode_json(document: Report | Snapshot | KernelReport | Plan | Diff | Matrix) -> str:
     """Return a document as indented JSON that ends in a newline."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
@@ -146,13 +147,14 @@ def _shown(value: Any, *, but: str = "") -> Any:
 
 
 def schema_of(document: str) -> dict[str, Any]:
-    """Return the JSON Schema of "report", "snapshot", "kernel", "plan" or "diff"."""
+    """Return the JSON Schema of "report", "snapshot", "kernel", "plan", "diff" or "matrix"."""
     name, shape = {
         "report": (REPORT_SCHEMA, Report),
         "snapshot": (SNAPSHOT_SCHEMA, Snapshot),
         "kernel": (KERNEL_SCHEMA, KernelReport),
         "plan": (PLAN_SCHEMA, Plan),
         "diff": (DIFF_SCHEMA, Diff),
+        "matrix": (MATRIX_SCHEMA, Matrix),
     }[document]
     schema = msgspec.json.schema(shape)
     schema["$defs"][shape.__name__]["properties"]["schema"] = {"const": name}

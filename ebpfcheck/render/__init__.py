@@ -8,6 +8,7 @@ import msgspec
 
 from ebpfcheck.model.diff import Diff
 from ebpfcheck.model.kernels import KernelReport
+from ebpfcheck.model.matrix import Matrix
 from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import Report
 
@@ -49,6 +50,12 @@ DIFF_RENDERERS = {
 }
 """Format name -> function that renders a Diff."""
 
+MATRIX_RENDERERS = {
+    "table": "ebpfcheck.render.matrix:render",
+    "json": "ebpfcheck.render.json:render",
+}
+"""Format name -> function that renders a Matrix."""
+
 
 def renderer(name: str) -> Callable[[Report, RenderOptions], str]:
     """Return the renderer of that name."""
@@ -68,6 +75,11 @@ def plan_renderer(name: str) -> Callable[[Plan, RenderOptions], str]:
 def diff_renderer(name: str) -> Callable[[Diff, RenderOptions], str]:
     """Return the renderer of that name for diffs."""
     return cast(Callable[[Diff, RenderOptions], str], _find(DIFF_RENDERERS[name]))
+
+
+def matrix_renderer(name: str) -> Callable[[Matrix, RenderOptions], str]:
+    """Return the renderer of that name for several releases."""
+    return cast(Callable[[Matrix, RenderOptions], str], _find(MATRIX_RENDERERS[name]))
 
 
 def _find(place: str) -> Any:

@@ -39,6 +39,9 @@ def render(report: Report, options: RenderOptions) -> str:
     if options.verbosity >= 0:
         page.paragraph(_context(report), "bright_black")
         _discovered(page, report)
+    if report.settings and options.verbosity >= 0:
+        settings = ", ".join(f"{one.name} ({one.origin})" for one in report.settings)
+        page.paragraph(f"Set by policy: {settings}.", "bright_black")
     _baseline(page, report)
     for problem in report.problems:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
@@ -207,6 +210,9 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "seen", finding.observed)
     if finding.required:
         _row(page, "needed", finding.required)
+    if finding.overridden is not None and finding.overridden.status is not finding.status:
+        was = STATUS_WORDS[finding.overridden.status]
+        _row(page, "policy", f"the check itself says {was}; {finding.overridden.by} counts it otherwise")
     if finding.waived_by is not None:
         _row(page, "waived", finding.waived_by)
     if finding.in_baseline:
