@@ -34,6 +34,7 @@ from ebpfcheck.model.report import (
     Status,
     Summary,
     Verdict,
+    leaves_open,
 )
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.model.text import excerpt, visible
@@ -145,12 +146,7 @@ def decide(
     counted = [finding for finding in findings if finding.waived_by is None]
     if any(finding.status is Status.FAIL for finding in counted):
         return Verdict.NOT_READY
-    blind = any(
-        finding.status is Status.UNKNOWN
-        and finding.severity is Severity.BLOCKER
-        and not (scope == "api" and finding.needs_survey)
-        for finding in counted
-    )
+    blind = any(leaves_open(finding, scope) for finding in counted)
     listed = coverage.nodes_total - coverage.nodes_unlisted
     seen = listed if scope == "api" else coverage.nodes_surveyed + coverage.nodes_inferred
     if blind or checks_lost or not seen or seen < coverage.nodes_total:

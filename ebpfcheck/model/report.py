@@ -91,6 +91,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the baseline has it too, so that it is nothing new and does not count for the exit code."""
 
 
+def leaves_open(finding: Finding, scope: Scope) -> bool:
+    """Whether a finding is unknown though its check could have failed, so that nothing is ready by it."""
+    is_blind = finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER
+    return is_blind and not (scope == "api" and finding.needs_survey)
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """The program that made the report and the date of its knowledge."""
 
