@@ -12,6 +12,7 @@ from ebpfcheck.render.words import (
     against_baseline,
     context,
     costs,
+    discovered,
     gating_verdict,
     headline,
     names,
