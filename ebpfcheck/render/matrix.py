@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from ebpfcheck.model.matrix import Cell, Column, Matrix, Row
 from ebpfcheck.model.report import Status, Summary, Verdict
 from ebpfcheck.render import RenderOptions
-from ebpfcheck.render.console import STATUS_COLORS, STATUS_WORDS, Page
+from ebpfcheck.render.console import STATUS_COLORS, Page
+from ebpfcheck.render.words import STATUS_WORDS
 
 _VERDICTS = {
     Verdict.READY: ("READY", "green"),
