@@ -241,6 +241,25 @@ def test_a_kernel_without_bpf_lacks_all_of_it() -> None:
     assert {hook["answer"] for hook in document["root_hooks"]} == {"untold"}
 
 
+IN_USE = """
+import json, socket
+from ebpfcheck.trial import kernel
+asked = kernel.Asked(kernel.Rights(), None)
+asked.network.veth()
+used = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+used.bind(("", kernel.VXLAN_PORT))
+print(json.dumps([one.ask(asked) for one in kernel.questions() if one.topic == "device"]))
+"""
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_flow_based_device_counts_when_it_is_up() -> None:
+    # With its port in use it can be made all the same, but not set up.
+    result = subprocess.run((sys.executable, "-c", IN_USE), cwd=ROOT, capture_output=True, timeout=100, check=True)
+    (device,) = json.loads(result.stdout)
+    assert (device["name"], device["answer"], device["errno"]) == ("vxlan-external", "untold", "EADDRINUSE")
+
+
 def start() -> "subprocess.Popen[bytes]":
     with PROGRAM.open() as source:
         return subprocess.Popen((sys.executable, "-"), stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
