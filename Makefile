@@ -35,7 +35,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.bench
 
 schema: $(STAMP)
-	for name in report snapshot kernel plan diff; do $(BIN)/ebpfcheck schema $$name > ebpfcheck/schema/$$name.json; done
+	for name in report snapshot kernel plan diff matrix; do $(BIN)/ebpfcheck schema $$name > ebpfcheck/schema/$$name.json; done
 
 stories: $(STAMP)
 	$(BIN)/python -m tests.stories

@@ -16,7 +16,7 @@ from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
 from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import NOT_SURVEYED, NOT_TRIED, TRIAL_FACTS, Endpoint, Install, Known
+from ebpfcheck.model.facts import NOT_SURVEYED, NOT_TRIED, TRIAL_FACTS, Endpoint, Install, Known, Reason
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
 from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import (
@@ -32,10 +32,12 @@ from ebpfcheck.model.report import (
     Status,
     Tool,
     Verdict,
+    is_below_floor,
 )
 from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.model.text import excerpt, visible
 from ebpfcheck.policy.baseline import Baseline, compare, remarks, without_known
+from ebpfcheck.policy.severity import reweigh
 from ebpfcheck.policy.waivers import waive
 from ebpfcheck.registry import load_registry, load_verify_registry
 from ebpfcheck.settings import Settings
@@ -90,9 +92,10 @@ class Judge:
         if not checks:
             raise UsageError("the checks that were picked are about a cluster, which was not looked at")
         judged = judge(snapshot, checks, release, install, settings.expect or "bpf")
-        waived = waive(judged, settings.waivers, started_at.date(), self._known_ids())
+        counted = reweigh(judged, settings.severities)
+        waived = waive(counted, settings.waivers, started_at.date(), self._known_ids())
         findings = waived.findings
-        coverage = coverage_of(snapshot)
+        coverage = msgspec.structs.replace(coverage_of(snapshot), floor=settings.coverage_floor)
         told = any(one.status in (Status.PASS, Status.WARN, Status.FAIL) for one in findings)
         verdict = self._verdict(snapshot, findings, coverage, told=told)
         platform, discovered = _discovered(snapshot, release, install)
@@ -122,8 +125,15 @@ class Judge:
             findings=findings,
             discovered=discovered,
             waivers=waived.waivers,
+            settings=settings.sources,
             problems=tuple(
-                _shown(problem) for problem in (*self._registry.problems, *snapshot.problems, *waived.problems)
+                _shown(problem)
+                for problem in (
+                    *self._registry.problems,
+                    *snapshot.problems,
+                    *waived.problems,
+                    *self._shortfall(coverage),
+                )
             ),
         )
         if settings.baseline is None:
@@ -140,6 +150,16 @@ class Judge:
         # What Felix says of each node will do, but not where more was asked for and did not come, nor where the checks
         # that were picked tell nothing without a look at the nodes.
         return decide(findings, coverage, scope="api", checks_lost=_is_partial(snapshot) or not told)
+
+    def _shortfall(self, coverage: Coverage) -> list[Problem]:
+        """Return the problem that fewer nodes were looked at than the policy wants, where that counts."""
+        settings = self._settings
+        if settings.expect is not None or settings.scope == "api" or not is_below_floor(coverage):
+            return []
+        origin = next((one.origin for one in settings.sources if one.name == "coverage_floor"), "coverage_floor")
+        words = f"{coverage.nodes_surveyed:,} of {coverage.nodes_total:,} nodes were looked at themselves"
+        detail = f"{words}, and the coverage floor is {coverage.floor} percent of them"
+        return [Problem(source=origin, reason=Reason.NOT_COLLECTED, detail=detail)]
 
     def _held_against(self, baseline: Baseline, report: Report, snapshot: Snapshot, *, told: bool) -> Report:
         """Return the report with what the baseline has marked, and the exit code of what is new."""

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import click
 import typer
 
+from ebpfcheck.policy.limits import LONGEST_TIMEOUT, MOST_AT_ONCE, is_image, is_namespace
+
 if TYPE_CHECKING:
     from ebpfcheck.app import Judge
     from ebpfcheck.interruption import Interruption
     from ebpfcheck.model.facts import Endpoint
+    from ebpfcheck.model.report import Report, SettingUse
     from ebpfcheck.model.snapshot import Snapshot
+    from ebpfcheck.policy.config import Policy
     from ebpfcheck.probe import ProbeRequest
     from ebpfcheck.render import RenderOptions
     from ebpfcheck.settings import Settings
 
 # Wider lines than this are hard to read, narrower ones than this cannot hold a table.
 _WIDEST, _NARROWEST = 120, 40
-_LONGEST_TIMEOUT = 86400.0
-_MOST_AT_ONCE = 1000
 # What typer makes of Ctrl-C; it is ExitCode.INTERRUPTED.
 _INTERRUPTED = 130
 
@@ -39,6 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What is set, and from where.")
+app.add_typer(config_app, name="config", short_help="Show what a policy file and the environment set.")
 
 
 class FailOn(enum.StrEnum):
@@ -109,6 +113,7 @@ class SchemaChoice(enum.StrEnum):
     kernel = "kernel"
     plan = "plan"
     diff = "diff"
+    matrix = "matrix"
 
 
 class MatchChoice(enum.StrEnum):
@@ -144,6 +149,46 @@ def _complete_version(incomplete: str) -> list[str]:
     return [str(minor) for minor in load_knowledge().minors() if str(minor).startswith(incomplete)]
 
 
+def _read_policy(context: typer.Context, named: str | None) -> str | None:
+    """Have what a policy file and the environment say taken for the options that are not given."""
+    directory = _directory_of_policy()
+    is_set = any(name.startswith("EBPFCHECK_") for name in os.environ)
+    if context.resilient_parsing or (named is None and directory is None and not is_set):
+        return named
+    from ebpfcheck.policy.config import read_policy
+
+    policy = read_policy(named, os.environ, directory)
+    taken = {parameter.name for parameter in context.command.params}
+    defaults = {name: setting.value for name, setting in policy.settings.items() if name in taken}
+    if "skip" in defaults:
+        defaults["skip"] = policy.skipped(verify=context.command.name == "verify")
+    if "waivers" not in taken:
+        # The formats are those of reports.
+        defaults.pop("format", None)
+    context.default_map = defaults
+    context.obj = policy
+    return named
+
+
+def _directory_of_policy() -> Path | None:
+    """Return the working directory if it or one above it may have a policy file."""
+    try:
+        directory = Path.cwd()
+    except OSError:
+        return None
+    has_file = any(os.path.lexists(place / "ebpfcheck.toml") for place in (directory, *directory.parents))
+    return directory if has_file else None
+
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        is_eager=True,
+        callback=_read_policy,
+        help="The policy file (default: the nearest ebpfcheck.toml, from the working directory upwards).",
+    ),
+]
 CalicoVersionOption = Annotated[
     str | None,
     typer.Option(
@@ -166,8 +211,18 @@ FormatOption = Annotated[
         "--format",
         "-f",
         metavar="FORMAT[=FILE]",
-        help="table (the default) or json, to stdout or a file; may be given more than once.",
+        help="table (the default), json, jsonl, junit, sarif, markdown, github or html, to stdout or a file; may be "
+        "given more than once.",
         autocompletion=_complete_format,
+    ),
+]
+KernelFormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT[=FILE]",
+        help="table (the default) or json, to stdout or a file; may be given more than once.",
     ),
 ]
 OnlyOption = Annotated[
@@ -278,12 +333,17 @@ ProbeTimeoutOption = Annotated[
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; every error ends here."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name=_program())
     except BaseException as error:
         return _handle(error, arguments)
     if code == _INTERRUPTED:
         _complain("interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _program() -> str:
+    """Return what users have called: kubectl runs programs of such names as commands of its own."""
+    return "kubectl ebpfcheck" if Path(sys.argv[0]).name.startswith("kubectl-") else "ebpfcheck"
 
 
 def _handle(error: BaseException, arguments: list[str]) -> int:
@@ -383,6 +443,7 @@ def node(
         float, typer.Option(metavar="SECONDS", help="How long looking at one machine may take at most.")
     ] = 30.0,
     deadline: DeadlineOption = None,
+    config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -492,6 +553,7 @@ def cluster(
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: TimeoutOption = 120.0,
+    config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -600,7 +662,7 @@ def rbac(
     if probe_namespace is not None:
         if probe is not ProbeChoice.pod:
             raise UsageError("--probe-namespace goes with --probe pod")
-        if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", probe_namespace):
+        if not is_namespace(probe_namespace):
             raise UsageError(f"--probe-namespace: {probe_namespace!r} is no name of a namespace")
     if metrics and not verify:
         raise UsageError("--metrics goes with --verify")
@@ -619,8 +681,9 @@ def kernel(
     ] = None,
     arch: Annotated[str | None, typer.Option(metavar="NAME", help="The architecture as `uname -m` prints it.")] = None,
     calico_version: CalicoVersionOption = None,
-    format: FormatOption = None,
+    format: KernelFormatOption = None,
     fail_on: FailOnOption = FailOn.fail,
+    config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -667,7 +730,15 @@ def kernel(
 @app.command(short_help="Judge a saved snapshot, for any Calico release.")
 def evaluate(
     snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="A file that --save wrote; - reads stdin.")],
-    calico_version: ClusterCalicoVersionOption = None,
+    calico_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="vX.Y[.Z]",
+            help="Judge for this Calico release (default: the one that the cluster runs), or for several, as in "
+            "v3.28..v3.33 or v3.28.2,v3.30.",
+            autocompletion=_complete_version,
+        ),
+    ] = None,
     install: ClusterInstallOption = None,
     format: FormatOption = None,
     only: OnlyOption = None,
@@ -676,19 +747,30 @@ def evaluate(
     waivers: WaiversOption = None,
     baseline: BaselineOption = None,
     scope: ScopeOption = ScopeChoice.nodes,
+    config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
 ) -> int:
     """Judge a saved snapshot, on any machine and for any Calico release.
 
-    Without --calico-version it is the release that the snapshot's cluster runs, else the newest known.
+    Without --calico-version it is the release that the snapshot's cluster runs, else the newest known. For several
+    releases it prints what each check says at each, as a table or JSON; the exit code is then that of the worst, where
+    a release that is not known counts as inconclusive.
+
+    Example: ebpfcheck evaluate prod.json --calico-version v3.28..v3.33
     """
     from ebpfcheck.app import Judge
     from ebpfcheck.collect.snapshots import load_snapshot
     from ebpfcheck.render import RENDERERS
 
     started_at = datetime.now(UTC)
+    if calico_version is not None and (".." in calico_version or "," in calico_version):
+        if baseline is not None and _is_given("baseline"):
+            raise _usage_error("--baseline is for one release; `ebpfcheck diff` compares two")
+        settings = _settings(None, install, only, skip, fail_on, scope, waivers=waivers)
+        formats = format if _is_given("format") else None
+        return _matrix(snapshot, calico_version, settings, started_at, formats, _options(color, verbose, quiet), color)
     judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline))
     outputs = _outputs(format, RENDERERS)
     loaded = load_snapshot(snapshot)
@@ -729,6 +811,7 @@ def diff(
             help="text (the default) or json, to stdout or a file; may be given more than once.",
         ),
     ] = None,
+    config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -757,7 +840,8 @@ def diff(
     documents = [load_document(a)]
     documents.append(documents[0] if b is None else load_document(b))
     is_judged = [isinstance(document, Report) for document in documents]
-    if (install or only or skip or calico_version) and any(is_judged):
+    is_asked = any(map(_is_given, ("install", "only", "skip", "calico_version")))
+    if is_asked and any(is_judged):
         raise _usage_error(f"{a if is_judged[0] else b} is a report, which is judged already: no option judges it anew")
     first, second = (
         Exhibit(file, document, _settings(version, install, only, skip, FailOn.fail))
@@ -812,6 +896,7 @@ def plan(
     fail_on: FailOnOption = FailOn.fail,
     save: SaveOption = None,
     timeout: TimeoutOption = 120.0,
+    config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -830,6 +915,9 @@ def plan(
     _end_on_sigterm()
     started_at = datetime.now(UTC).replace(microsecond=0)
     endpoints = _endpoints(api_endpoint)
+    if snapshot is not None and not _is_given("probe"):
+        # A policy asks for a probe where there is something to look at.
+        probe = ProbeChoice.none
     probed_endpoint = api_endpoint if probe is not ProbeChoice.none else None
     request = _probe_request(probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, probed_endpoint)
     if write is not None:
@@ -913,6 +1001,7 @@ def verify(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long collecting may take at most, each time with --wait.")
     ] = 120.0,
+    config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -927,6 +1016,8 @@ def verify(
               ebpfcheck verify --expect iptables --probe pod
     """
     started_at = datetime.now(UTC)
+    if snapshot is not None and not _is_given("probe"):
+        probe = ProbeChoice.none
     settings = _settings(
         calico_version, install, only, skip, fail_on, expect=expect, waivers=waivers, baseline=baseline, redact=redact
     )
@@ -1083,10 +1174,40 @@ def checks(
     _write(list_checks(calico_version) if check_id is None else explain(check_id))
 
 
+@config_app.command(name="show", short_help="Show what is in force, and from where.")
+def show_config(
+    config: ConfigOption = None,
+    calico_version: ClusterCalicoVersionOption = None,
+    install: ClusterInstallOption = None,
+    skip: SkipOption = None,
+    fail_on: FailOnOption = FailOn.fail,
+    scope: ScopeOption = ScopeChoice.nodes,
+    waivers: WaiversOption = None,
+    baseline: BaselineOption = None,
+    format: FormatOption = None,
+    probe: ProbeOption = ProbeChoice.none,
+    probe_nodes: ProbeNodesOption = ProbeNodesChoice.cohorts,
+    image: ImageOption = None,
+    probe_namespace: ProbeNamespaceOption = "kube-system",
+    probe_timeout: ProbeTimeoutOption = 120.0,
+    concurrency: ConcurrencyOption = 8,
+) -> None:
+    """Show each setting in force for `ebpfcheck cluster` with these options, and where it comes from.
+
+    The command line outranks the environment (EBPFCHECK_SKIP, EBPFCHECK_FAIL_ON, ...), which outranks the policy file.
+    """
+    given = locals()
+    from ebpfcheck.policy.config import KEYS
+    from ebpfcheck.policy.shown import Shown, shown_policy
+
+    rows = [Shown(name=name, value=given.get(name), is_given=name in given and _is_given(name)) for name in KEYS]
+    _write(shown_policy(click.get_current_context().obj, rows))
+
+
 @app.command(short_help="Print the JSON Schema of a published document.")
 def schema(
     document: Annotated[
-        SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel, plan or diff.")
+        SchemaChoice, typer.Argument(metavar="DOCUMENT", help="report, snapshot, kernel, plan, diff or matrix.")
     ],
 ) -> None:
     """Print the JSON Schema of a published document."""
@@ -1118,6 +1239,9 @@ def _settings(
         check_names_are_kept(accepted)
         if baseline is not None:
             raise _usage_error("--redact replaces the names that --baseline goes by")
+    policy: Policy | None = click.get_current_context().obj
+    sources = _sources(policy)
+    floor = policy.settings.get("coverage_floor") if policy is not None and _gives_verdict() else None
     earlier = None
     if baseline is not None:
         from ebpfcheck.collect.snapshots import load_report
@@ -1134,7 +1258,28 @@ def _settings(
         expect=None if expect is None else expect.value,
         waivers=accepted,
         baseline=earlier,
+        severities=policy.severities if policy is not None and _gives_verdict() else (),
+        coverage_floor=floor.value if floor is not None else 0,
+        sources=sources,
     )
+
+
+def _sources(policy: "Policy | None") -> tuple["SettingUse", ...]:
+    """Return what a policy has set of all that this command heeds."""
+    from ebpfcheck.model.report import SettingUse
+
+    context = click.get_current_context()
+    if policy is None or not _gives_verdict():
+        return ()
+    heeded = [name for name in policy.settings if name in (context.default_map or {}) and not _is_given(name)]
+    heeded += [name for name in policy.settings if name == "coverage_floor"]
+    uses = [SettingUse(name=name, origin=policy.settings[name].origin) for name in heeded]
+    return (*uses, *(SettingUse(name=f"severity of {rule.id}", origin=rule.line) for rule in policy.severities))
+
+
+def _gives_verdict() -> bool:
+    """Whether this command is one of those whose verdict a team may lay down rules for."""
+    return "waivers" in click.get_current_context().params
 
 
 class _Where(NamedTuple):
@@ -1194,8 +1339,8 @@ def _end_on_sigterm() -> None:
 
 
 def _check_timeout(option: str, seconds: float) -> None:
-    if not 0 < seconds <= _LONGEST_TIMEOUT:
-        raise _usage_error(f"{option}: give a number of seconds above 0 and up to {_LONGEST_TIMEOUT:g}")
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        raise _usage_error(f"{option}: give a number of seconds above 0 and up to {LONGEST_TIMEOUT:g}")
 
 
 def _duration(option: str, text: str) -> float:
@@ -1205,7 +1350,7 @@ def _duration(option: str, text: str) -> float:
     unit = text[len(number) :]
     is_number = number.isascii() and number.replace(".", "", 1).isdigit()
     seconds = float(number) * units[unit] if is_number and unit in units and len(number) < 10 else 0.0
-    if not 0 < seconds <= _LONGEST_TIMEOUT:
+    if not 0 < seconds <= LONGEST_TIMEOUT:
         raise _usage_error(f"{option}: {text!r} is no time such as 90s, 10m or 1h, of a day at most")
     return seconds
 
@@ -1249,20 +1394,21 @@ def _probe_request(
             "`ebpfcheck node --trial` does it over SSH"
         )
     if probe is ProbeChoice.none:
-        if image is not None or api_endpoint is not None or nodes is not ProbeNodesChoice.cohorts:
+        is_narrowed = nodes is not ProbeNodesChoice.cohorts and _is_given("probe_nodes")
+        if (image is not None and _is_given("image")) or api_endpoint is not None or is_narrowed:
             raise _usage_error("--image, --probe-nodes and --api-endpoint need --probe exec or --probe pod")
         return None
-    import re
-
     from ebpfcheck.probe import ProbeRequest
 
     _check_timeout("--probe-timeout", timeout)
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
+    if not is_namespace(namespace):
         raise _usage_error(f"--probe-namespace: {namespace!r} is not the name of a namespace")
-    if image is not None and not re.fullmatch(r"[\w][\w./:@-]*", image, re.ASCII):
+    if image is not None and not is_image(image):
         raise _usage_error(f"--image: {image!r} is not the name of an image")
     if image is not None and probe is not ProbeChoice.pod:
-        raise _usage_error("--image is for --probe pod")
+        if _is_given("image"):
+            raise _usage_error("--image is for --probe pod")
+        image = None
     return ProbeRequest(
         road="exec" if probe is ProbeChoice.exec else "pod",
         nodes=nodes.value,
@@ -1275,9 +1421,15 @@ def _probe_request(
     )
 
 
+def _is_given(name: str) -> bool:
+    """Whether an option stands on the command line, and not in a policy."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def _checked_concurrency(number: int) -> int:
-    if not 0 < number <= _MOST_AT_ONCE:
-        raise _usage_error(f"--concurrency: give a number from 1 to {_MOST_AT_ONCE}")
+    if not 0 < number <= MOST_AT_ONCE:
+        raise _usage_error(f"--concurrency: give a number from 1 to {MOST_AT_ONCE}")
     return number
 
 
@@ -1315,9 +1467,35 @@ def _report(
     interruption.watch()
     at = started_at.replace(microsecond=0)
     report = judge.report(snapshot, command, at, is_interrupted=interruption.has_come())
-    _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
-    _keep(snapshot, save)
+    try:
+        _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
+        if any(name == "github" for name, _ in outputs):
+            _summarize(report)
+    finally:
+        # What was seen is kept, whatever becomes of the rest.
+        _keep(snapshot, save)
     return _INTERRUPTED if interruption.has_come() else report.exit_code
+
+
+def _matrix(
+    snapshot: str,
+    releases: str,
+    settings: "Settings",
+    started_at: datetime,
+    formats: list[str] | None,
+    options: "RenderOptions",
+    color: ColorChoice,
+) -> int:
+    """Judge and show a snapshot for several releases."""
+    from ebpfcheck.collect.snapshots import load_snapshot
+    from ebpfcheck.matrix import matrix_of, parse_releases
+    from ebpfcheck.render import MATRIX_RENDERERS, matrix_renderer
+
+    versions = parse_releases(releases)
+    outputs = _outputs(formats, MATRIX_RENDERERS)
+    found = matrix_of(load_snapshot(snapshot), versions, settings, started_at.replace(microsecond=0))
+    _deliver([(matrix_renderer(name)(found, _for(file, options, color)), file) for name, file in outputs])
+    return found.exit_code
 
 
 def _keep(snapshot: "Snapshot", save: str | None) -> None:
@@ -1355,40 +1533,46 @@ def _outputs(
         raise UsageError("only one --format can go to stdout; give the others a file, as in json=report.json")
     targets = [("--format", file) for _, file in outputs if file is not None]
     targets += [("--save", save)] if save is not None else []
-    for option, file in targets:
-        _check_target(option, file)
+    if targets:
+        from ebpfcheck.documents import check_file
+
+        for option, file in targets:
+            check_file(option, file)
     if len({Path(file).absolute() for _, file in targets}) < len(targets):
         raise UsageError("two documents cannot go to the same file")
     return outputs
 
 
-def _check_target(option: str, file: str) -> None:
-    from ebpfcheck.errors import UsageError
-
-    if file in ("", "-"):
-        raise UsageError(f"{option}: give the name of a file")
-    try:
-        if Path(file).is_dir():
-            raise UsageError(f"{option}: {file} is a directory")
-        if not Path(file).parent.is_dir():
-            raise UsageError(f"{option}: {file}: there is no directory {Path(file).parent}")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{option}: {file}: {getattr(error, 'strerror', None) or error}") from error
-
-
 def _deliver(documents: list[tuple[str, str | None]]) -> None:
-    """Write each document to its file, or to stdout; stdout comes first, so that a bad file loses nothing."""
+    """Write each document to stdout or its file. Stdout comes first, and each is tried, so that a bad one loses none.
+
+    UsageError of the first that could not be written.
+    """
     from ebpfcheck.errors import UsageError
 
+    error: UsageError | None = None
     for text, file in sorted(documents, key=lambda document: document[1] is not None):
-        if file is None:
-            _write(text)
-            continue
         try:
-            Path(file).write_text(text, encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"--format: {file} cannot be written: {reason}") from error
+            if file is None:
+                _write(text)
+            else:
+                from ebpfcheck.documents import write_file
+
+                write_file("--format", file, text)
+        except UsageError as reason:
+            error = error or reason
+    if error is not None:
+        raise error
+
+
+def _summarize(report: "Report") -> None:
+    """Append the report to the summary of a GitHub Actions job, where there is one."""
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if file:
+        from ebpfcheck.documents import append_to_file
+        from ebpfcheck.render.markdown import shortened
+
+        append_to_file("GITHUB_STEP_SUMMARY", file, lambda limit: shortened(report, limit))
 
 
 def _options(color: ColorChoice, verbose: int, quiet: bool) -> "RenderOptions":

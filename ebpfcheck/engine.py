@@ -35,6 +35,8 @@ from ebpfcheck.model.report import (
     Status,
     Summary,
     Verdict,
+    is_below_floor,
+    leaves_open,
 )
 from ebpfcheck.model.snapshot import Snapshot
 from ebpfcheck.model.text import excerpt, visible
@@ -139,22 +141,18 @@ def decide(
 ) -> Verdict:
     """Return the verdict; an unknown decides only where the check could have failed at this release.
 
-    Nothing is ready unless each node was looked at or inferred from nodes alike; in the scope of the API alone, unless
-    each is known of, and what only a node can tell does not count. `checks_lost`: some that were asked for could not be
-    loaded.
+    Nothing is ready unless each node was looked at or inferred from nodes alike, and as many were looked at as the
+    policy wants; in the scope of the API alone, unless each is known of, and what only a node can tell does not count.
+    `checks_lost`: some that were asked for could not be loaded.
     """
     counted = [finding for finding in findings if finding.waived_by is None]
     if any(finding.status is Status.FAIL for finding in counted):
         return Verdict.NOT_READY
-    blind = any(
-        finding.status is Status.UNKNOWN
-        and finding.severity is Severity.BLOCKER
-        and not (scope == "api" and finding.needs_survey)
-        for finding in counted
-    )
+    blind = any(leaves_open(finding, scope) for finding in counted)
     listed = coverage.nodes_total - coverage.nodes_unlisted
     seen = listed if scope == "api" else coverage.nodes_surveyed + coverage.nodes_inferred
-    if blind or checks_lost or not seen or seen < coverage.nodes_total:
+    short = not seen or seen < coverage.nodes_total or (scope == "nodes" and is_below_floor(coverage))
+    if blind or checks_lost or short:
         return Verdict.INCONCLUSIVE
     if any(finding.status is Status.WARN for finding in counted):
         return Verdict.READY_WITH_WARNINGS

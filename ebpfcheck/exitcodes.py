@@ -57,3 +57,10 @@ def diff_exit_code(outcome: DiffOutcome) -> ExitCode:
         "worse": ExitCode.NOT_READY,
         "incomparable": ExitCode.INCONCLUSIVE,
     }[outcome]
+
+
+def worst_exit_code(codes: Iterable[int]) -> ExitCode:
+    """Return the one of several that outranks the others: not ready, then inconclusive, then warnings."""
+    seen = set(codes)
+    ranked = (ExitCode.NOT_READY, ExitCode.INCONCLUSIVE, ExitCode.WARNINGS)
+    return next((code for code in ranked if code in seen), ExitCode.READY)

@@ -4,8 +4,9 @@ import msgspec
 
 from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.facts import Dataplane, Install
-from ebpfcheck.model.report import Scope
+from ebpfcheck.model.report import Scope, SettingUse
 from ebpfcheck.policy.baseline import Baseline
+from ebpfcheck.policy.severity import SeverityRule
 from ebpfcheck.policy.waivers import Waiver
 
 
@@ -22,3 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The dataplane that should run by now; None where it is asked whether eBPF mode would work."""
     waivers: tuple[Waiver, ...] = ()
     baseline: Baseline | None = None
+    severities: tuple[SeverityRule, ...] = ()
+    coverage_floor: int = 0
+    """The percentage of nodes that are to be looked at themselves."""
+    sources: tuple[SettingUse, ...] = ()
+    """Where what is not of the command line was set."""

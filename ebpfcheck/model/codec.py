@@ -1,6 +1,8 @@
 """Snapshots, reports and plans as JSON, and their JSON Schemas."""
 
 import enum
+import json
+import re
 from typing import Any
 
 import msgspec
@@ -8,10 +10,13 @@ import msgspec
 from ebpfcheck.model.diff import DIFF_SCHEMA, Diff
 from ebpfcheck.model.facts import Known, Reason, Unknown
 from ebpfcheck.model.kernels import KERNEL_SCHEMA, KernelReport
+from ebpfcheck.model.matrix import MATRIX_SCHEMA, Matrix
 from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
 from ebpfcheck.model.report import REPORT_SCHEMA, Finding, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
 from ebpfcheck.model.text import excerpt, visible
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class SnapshotError(ValueError):
@@ -32,9 +37,18 @@ class _Header(msgspec.Struct):
     tool_version: str = ""
 
 
-def encode_json(document: Report | Snapshot | KernelReport | Plan | Diff) -> str:
+def encode_json(document: Report | Snapshot | KernelReport | Plan | Diff | Matrix) -> str:
     """Return a document as indented JSON that ends in a newline."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return msgspec.json.format(encode(document), indent=2).decode() + "\n"
+
+
+def encode(document: msgspec.Struct) -> bytes:
+    """Return a document as compact JSON; surrogates that stand alone, which no JSON can hold, are written out."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
+        return _SURROGATE.sub(lambda match: f"\\\\u{ord(match[0]):04x}", text).encode()
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
@@ -146,13 +160,14 @@ def _shown(value: Any, *, but: str = "") -> Any:
 
 
 def schema_of(document: str) -> dict[str, Any]:
-    """Return the JSON Schema of "report", "snapshot", "kernel", "plan" or "diff"."""
+    """Return the JSON Schema of "report", "snapshot", "kernel", "plan", "diff" or "matrix"."""
     name, shape = {
         "report": (REPORT_SCHEMA, Report),
         "snapshot": (SNAPSHOT_SCHEMA, Snapshot),
         "kernel": (KERNEL_SCHEMA, KernelReport),
         "plan": (PLAN_SCHEMA, Plan),
         "diff": (DIFF_SCHEMA, Diff),
+        "matrix": (MATRIX_SCHEMA, Matrix),
     }[document]
     schema = msgspec.json.schema(shape)
     schema["$defs"][shape.__name__]["properties"]["schema"] = {"const": name}

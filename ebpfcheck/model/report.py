@@ -59,6 +59,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     source: Source | None = None
 
 
+class Override(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check itself says, where a policy counts it otherwise, and the line of the policy that does."""
+
+    status: Status
+    severity: Severity
+    by: str
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One check, one outcome, and all the subjects that share it."""
 
@@ -83,12 +91,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     remediation: Remediation | None = None
     docs_url: str
     fingerprint: str
+    overridden: Override | None = None
     waived_by: str | None = None
     """Why the finding does not count, who answers for that, until when, and the line that says so."""
     waiver_expired: str | None = None
     """The same of a waiver that held once; the finding counts."""
     in_baseline: bool = False
     """Whether the baseline has it too, so that it is nothing new and does not count for the exit code."""
+
+
+def leaves_open(finding: Finding, scope: Scope) -> bool:
+    """Whether a finding is unknown though its check could have failed, so that nothing is ready by it."""
+    is_blind = finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER
+    return is_blind and not (scope == "api" and finding.needs_survey)
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +160,13 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     nodes_unlisted: int = 0
     """Of how many of `nodes_total` nothing at all is known: of a cluster, one for each reason why its list is short."""
     unseen: tuple[Unseen, ...] = ()
+    floor: int = 0
+    """The percentage of nodes that are to be looked at themselves, by the policy; below it nothing is ready."""
+
+
+def is_below_floor(coverage: Coverage) -> bool:
+    """Whether fewer nodes were looked at themselves than the policy wants; what is inferred does not count."""
+    return coverage.nodes_surveyed * 100 < coverage.floor * coverage.nodes_total
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, rename={"passed": "pass"}):
@@ -210,6 +232,13 @@ class WaiverUse(msgspec.Struct, frozen=True, kw_only=True):
     """How many pairs of a check and a subject it matched."""
 
 
+class SettingUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting that is not of the command line: its name, and the line of the policy file or the variable."""
+
+    name: str
+    origin: str
+
+
 class Discovered(msgspec.Struct, frozen=True, kw_only=True):
     """What a cluster turned out to be; None or "" where it is not known."""
 
@@ -250,4 +279,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of a cluster."""
     waivers: tuple[WaiverUse, ...] = ()
     baseline: BaselineUse | None = None
+    settings: tuple[SettingUse, ...] = ()
+    """What a policy file or the environment has set."""
     problems: tuple[Problem, ...] = ()

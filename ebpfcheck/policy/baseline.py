@@ -6,7 +6,7 @@ import msgspec
 
 from ebpfcheck.errors import UsageError
 from ebpfcheck.model.facts import Dataplane, Reason
-from ebpfcheck.model.report import Coverage, Finding, Report, Status
+from ebpfcheck.model.report import Coverage, Finding, Report, Status, is_below_floor
 from ebpfcheck.model.snapshot import Problem
 from ebpfcheck.policy.waivers import COUNTING, part_of
 
@@ -75,7 +75,7 @@ def without_known(coverage: Coverage, baseline: Coverage) -> Coverage:
     """Return the coverage less the nodes that were not seen, where the baseline has not seen any of them either."""
     unseen = {node.name for node in coverage.unseen}
     missing = coverage.nodes_total - coverage.nodes_surveyed - coverage.nodes_inferred
-    if missing != len(unseen) or not unseen <= {node.name for node in baseline.unseen}:
+    if is_below_floor(coverage) or missing != len(unseen) or not unseen <= {node.name for node in baseline.unseen}:
         return coverage
     return msgspec.structs.replace(coverage, nodes_total=coverage.nodes_total - missing, nodes_unlisted=0)
 

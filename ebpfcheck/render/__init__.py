@@ -8,6 +8,7 @@ import msgspec
 
 from ebpfcheck.model.diff import Diff
 from ebpfcheck.model.kernels import KernelReport
+from ebpfcheck.model.matrix import Matrix
 from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import Report
 
@@ -24,6 +25,12 @@ class RenderOptions(msgspec.Struct, frozen=True, kw_only=True):
 RENDERERS = {
     "table": "ebpfcheck.render.table:render",
     "json": "ebpfcheck.render.json:render",
+    "jsonl": "ebpfcheck.render.jsonl:render",
+    "junit": "ebpfcheck.render.junit:render",
+    "sarif": "ebpfcheck.render.sarif:render",
+    "markdown": "ebpfcheck.render.markdown:render",
+    "github": "ebpfcheck.render.github:render",
+    "html": "ebpfcheck.render.html:render",
 }
 """Format name -> function that renders a Report."""
 
@@ -49,6 +56,12 @@ DIFF_RENDERERS = {
 }
 """Format name -> function that renders a Diff."""
 
+MATRIX_RENDERERS = {
+    "table": "ebpfcheck.render.matrix:render",
+    "json": "ebpfcheck.render.json:render",
+}
+"""Format name -> function that renders a Matrix."""
+
 
 def renderer(name: str) -> Callable[[Report, RenderOptions], str]:
     """Return the renderer of that name."""
@@ -68,6 +81,11 @@ def plan_renderer(name: str) -> Callable[[Plan, RenderOptions], str]:
 def diff_renderer(name: str) -> Callable[[Diff, RenderOptions], str]:
     """Return the renderer of that name for diffs."""
     return cast(Callable[[Diff, RenderOptions], str], _find(DIFF_RENDERERS[name]))
+
+
+def matrix_renderer(name: str) -> Callable[[Matrix, RenderOptions], str]:
+    """Return the renderer of that name for several releases."""
+    return cast(Callable[[Matrix, RenderOptions], str], _find(MATRIX_RENDERERS[name]))
 
 
 def _find(place: str) -> Any:

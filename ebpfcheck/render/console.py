@@ -14,13 +14,6 @@ STATUS_COLORS = {
     Status.UNKNOWN: "magenta",
     Status.NOT_APPLICABLE: "bright_black",
 }
-STATUS_WORDS = {
-    Status.PASS: "PASS",
-    Status.WARN: "WARN",
-    Status.FAIL: "FAIL",
-    Status.UNKNOWN: "UNKNOWN",
-    Status.NOT_APPLICABLE: "N/A",
-}
 LABEL_WIDTH = 9
 """What a label and the blank after it take."""
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from ebpfcheck.model.diff import Change, Diff, Side
 from ebpfcheck.model.report import Status, Verdict
 from ebpfcheck.render import RenderOptions
-from ebpfcheck.render.console import LABEL_WIDTH, STATUS_WORDS, Page
+from ebpfcheck.render.console import LABEL_WIDTH, Page
+from ebpfcheck.render.words import STATUS_WORDS
 
 _SHOWN_NAMES = 5
 _OUTCOMES = {

@@ -539,8 +539,12 @@ def last_words(log: str) -> str:
 
 # How the verifiers of three generations say that there is no such helper, or none for programs of that type.
 NO_HELPER = ("unknown func", "invalid func", "program of this type cannot use helper")
-# How those that know no callbacks refuse them.
-NO_CALLBACK = ("number of funcs in func_info doesn't match number of subprogs", "unrecognized bpf_ld_imm64 insn")
+# How those refuse callbacks that know none, and those that know them where the JIT compiler is off or not built in.
+NO_CALLBACK = (
+    "number of funcs in func_info doesn't match number of subprogs",
+    "unrecognized bpf_ld_imm64 insn",
+    "callbacks are not allowed in non-JITed programs",
+)
 NO_OPERATION = ("uses reserved fields", "unknown opcode", "unknown insn class")
 # How they refuse a call for its arguments, which says that they know the helper.
 ARGUMENT = re.compile(r"\b(R\d+|arg#\d+) ")
@@ -716,7 +720,7 @@ class Groups:
                 return os.dup(directory), path
         directory = self._mounted()
         if not is_in_namespace(OWN_CGROUP_NAMESPACE, FIRST_CGROUP_NAMESPACE):
-            raise Untold("the root of cgroup2 is out of sight: this process is in a cgroup namespace")
+            raise Untold("the root of cgroup2 is out of sight: this process may be in a cgroup namespace")
         return os.dup(directory), "a private mount"
 
     def group(self) -> int:
@@ -789,14 +793,9 @@ def remove_unlocked(name: str, parent: int) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is a process of that number."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
+    """Whether there is a process of that number, which is more than what its parent has yet to hear of."""
+    state = read("/proc/{}/stat".format(process)).rpartition(") ")[2][:1]
+    return state not in ("", "Z", "X")
 
 
 def visible_hierarchies() -> "Iterator[tuple[str, str, int]]":

@@ -73,7 +73,7 @@ def test_help_says_what_each_argument_is() -> None:
         ("kernel", "Kernel releases as"),
         ("evaluate", "A file that --save wrote"),
         ("checks", "The check to explain"),
-        ("schema", "report, snapshot, kernel, plan or diff"),
+        ("schema", "report, snapshot, kernel, plan, diff or matrix"),
         ("rollback", "The plan.json of"),
     ):
         assert words in run(command, "--help").stdout

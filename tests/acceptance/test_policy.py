@@ -14,6 +14,7 @@ from tests.acceptance.test_output import golden, story
 __all__ = ("golden",)
 
 RHEL = (story("rhel-8.2-three-nodes"), "--calico-version", "v3.32.1")
+FEW = (*RHEL, "--only", "node.kernel.version,node.kernel.btf,node.kernel.lockdown")
 FOREVER = date(2999, 12, 31)
 TODAY = datetime.now(UTC).date()
 
@@ -87,12 +88,12 @@ def test_the_table_of_waived_findings(golden: SnapshotAssertion, tmp_path: Path,
         + waiver("node.kernel.btf", expires=date(2026, 1, 1))
         + waiver("node.kernel.lockdwon"),
     )
-    result = run_in(tmp_path, "evaluate", *RHEL, "--waivers", "waivers.toml", columns=columns)
+    result = run_in(tmp_path, "evaluate", *FEW, "--waivers", "waivers.toml", columns=columns)
     assert result.returncode == 0
     assert result.stdout == golden
-    assert "rhel81-c" in run_in(tmp_path, "evaluate", *RHEL, "--waivers", "waivers.toml", "-v").stdout
-    quiet = run_in(tmp_path, "evaluate", *RHEL, "--waivers", "waivers.toml", "-q", columns=columns).stdout
-    assert "2 unknown, 1 waived)" in " ".join(quiet.split())
+    assert "rhel81-c" in run_in(tmp_path, "evaluate", *FEW, "--waivers", "waivers.toml", "-v").stdout
+    quiet = run_in(tmp_path, "evaluate", *FEW, "--waivers", "waivers.toml", "-q", columns=columns).stdout
+    assert "(2 warn, 1 waived)" in " ".join(quiet.split())
     assert "WAIVED   node.kernel.version" in quiet
 
 
@@ -194,10 +195,10 @@ def test_a_baseline_of_another_release_or_of_something_else_is_said(tmp_path: Pa
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_table_against_a_baseline(golden: SnapshotAssertion, tmp_path: Path, columns: int) -> None:
-    base = json.loads(Path(baseline(tmp_path, *RHEL)).read_text())
+    base = json.loads(Path(baseline(tmp_path, *FEW)).read_text())
     base["finished_at"] = "2026-11-01T00:00:00Z"
     base["findings"] = [one for one in base["findings"] if one["id"] != "node.kernel.btf"]
     file(tmp_path, json.dumps(base), "base.json")
-    result = run_in(tmp_path, "evaluate", *RHEL, "--baseline", "base.json", columns=columns)
+    result = run_in(tmp_path, "evaluate", *FEW, "--baseline", "base.json", columns=columns)
     assert result.returncode == 0
     assert result.stdout == golden

@@ -52,7 +52,7 @@ def test_each_page_says_what_a_page_must(check: object) -> None:
     assert text.isascii()
 
 
-@pytest.mark.parametrize("document", ["report", "snapshot", "kernel", "plan", "diff"])
+@pytest.mark.parametrize("document", ["report", "snapshot", "kernel", "plan", "diff", "matrix"])
 def test_the_published_schemas_are_those_of_the_types(document: str) -> None:
     published = json.loads((ROOT / "ebpfcheck" / "schema" / f"{document}.json").read_text())
     assert published == json.loads(json.dumps(schema_of(document))), "run `make schema`"
