@@ -1,6 +1,6 @@
 """What the kernel itself answers when it is asked for all that Calico's programs need."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ebpfcheck.checks.bpf_needs import Loss, Weighed, answer_of, needs_of, weigh
 from ebpfcheck.checks.felix import FELIX, is_connect_time_off, settings
@@ -35,7 +35,8 @@ def _severity(topic: Topic) -> SeverityRule:
         levels = {need.level for need in release.bpf_needs if need.topic == topic}
         if not levels:
             return None if release.bpf_needs else Severity.NOTE
-        return Severity.BLOCKER if "blocker" in levels else Severity.DEGRADE
+        worst = next(level for level in ("blocker", "degrade", "note") if level in levels)
+        return Severity(worst)
 
     return rule
 
@@ -97,7 +98,6 @@ def _untold(given: Given, what: str, answers: TrialAnswers, untold: tuple[Untold
     first = untold[0]
     wanted = dict.fromkeys(need for one in untold for need in one.needs)
     why = excerpt(": ".join(filter(None, (first.errno, first.words))) or "it gave no reason", 200)
-    takes = f"; it takes the capability {' or '.join(wanted)}" if wanted else ""
     if wanted or first.errno in ("EPERM", "EACCES"):
         reason = Reason.FORBIDDEN
     elif answers.by == "bpftool":
@@ -107,16 +107,23 @@ def _untold(given: Given, what: str, answers: TrialAnswers, untold: tuple[Untold
     return unknown(
         f"untold:{reason}",
         f"Whether the kernel has all {what} that Calico {given.release.version} needs could not be told: of "
-        f"{_listed(one.name for one in untold)} it did not say ({why}){takes}.",
+        f"{_listed(one.name for one in untold)} it did not say ({why}){_takes(wanted)}.",
         reason=reason,
         observed=why,
         remediation=_more_rights(wanted) if reason is Reason.FORBIDDEN else None,
     )
 
 
-def _more_rights(wanted: Iterable[str]) -> Remediation:
-    named = ", ".join(wanted)
-    held = f" with the capabilities {named}" if named else ""
+def _takes(wanted: Collection[str]) -> str:
+    return f"; it takes {_capabilities(wanted)}" if wanted else ""
+
+
+def _capabilities(wanted: Collection[str]) -> str:
+    return f"the {'capability' if len(wanted) == 1 else 'capabilities'} {', '.join(wanted)}"
+
+
+def _more_rights(wanted: Collection[str]) -> Remediation:
+    held = f" with {_capabilities(wanted)}" if wanted else ""
     return Remediation(
         text=f"Run the trial as root{held} on the node itself, not in a container or under a seccomp filter.",
         commands=("ebpfcheck node --trial kernel",),
@@ -368,11 +375,10 @@ def _untold_hooks(untold: tuple[Untold, ...]) -> Outcome:
     wanted = dict.fromkeys(need for one in untold for need in one.needs)
     why = excerpt(": ".join(filter(None, (first.errno, first.words))) or "the trial did not ask for it", 200)
     is_forbidden = bool(wanted) or first.errno in ("EPERM", "EACCES")
-    takes = f"; it takes the capability {' or '.join(wanted)}" if wanted else ""
     return unknown(
         "untold",
         f"Whether others have attached programs to the root of cgroup2 could not be told: of "
-        f"{_listed(one.name for one in untold)} the kernel did not say ({why}){takes}.",
+        f"{_listed(one.name for one in untold)} the kernel did not say ({why}){_takes(wanted)}.",
         reason=Reason.FORBIDDEN if is_forbidden else Reason.NOT_COLLECTED,
         observed=why,
         remediation=_more_rights(wanted) if is_forbidden else None,

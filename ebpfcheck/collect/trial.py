@@ -167,9 +167,10 @@ def _untold(document: _Document, one: _Answer | _Hook, name: str) -> Untold:
 def _root_hooks(reader: SectionReader, document: _Document) -> Fact[tuple[RootHook, ...]]:
     source = reader.called(_ANSWERED.format(_HOOKS_CALL))
     hooks = {one.hook: one for one in document.root_hooks if _NAME.fullmatch(one.hook)}
-    if not document.root_hooks_path or not hooks:
+    is_found = bool(document.root_hooks_path) or not any(one.answer == "yes" for one in hooks.values())
+    if not is_found or not hooks:
         left = _words(document.left)
-        detail = "the root of cgroup2 was not found there" if not document.root_hooks_path else "no hook was asked for"
+        detail = "no hook of cgroup2 was asked for" if is_found else "the root of cgroup2 was not found there"
         return Unknown(reason=Reason.NOT_COLLECTED, detail=f"{detail}{f' ({left})' if left else ''}", source=source)
     return Known(value=tuple(_root_hook(document, hooks[name]) for name in sorted(hooks)), source=source)
 

@@ -320,7 +320,7 @@ class Untold(msgspec.Struct, frozen=True, kw_only=True):
     errno: str = ""
     words: str = ""
     needs: tuple[str, ...] = ()
-    """The capabilities (BPF, NET_ADMIN ...) of which one or more would let it be told; empty where that is not why."""
+    """The capabilities (BPF, NET_ADMIN ...) that it takes to be told; empty where that is not why it was not."""
 
 
 class TrialAnswers(msgspec.Struct, frozen=True, kw_only=True):

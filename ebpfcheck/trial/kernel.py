@@ -720,7 +720,7 @@ class Groups:
                 return os.dup(directory), path
         directory = self._mounted()
         if not is_in_namespace(OWN_CGROUP_NAMESPACE, FIRST_CGROUP_NAMESPACE):
-            raise Untold("the root of cgroup2 is out of sight: this process is in a cgroup namespace")
+            raise Untold("the root of cgroup2 is out of sight: this process may be in a cgroup namespace")
         return os.dup(directory), "a private mount"
 
     def group(self) -> int:

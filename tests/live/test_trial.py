@@ -49,18 +49,26 @@ def group(hierarchy: Path) -> Iterator[Path]:
 def machine(hierarchy: Path) -> dict[str, object]:
     """What a trial must leave as it is, without what is others' and comes and goes by itself."""
     links = json.loads(subprocess.run(("ip", "-j", "link"), capture_output=True, check=True).stdout)
-    listed = [
-        json.loads(subprocess.run(("bpftool", "-j", kind, "list"), capture_output=True, check=True).stdout)
-        for kind in ("prog", "map", "link")
-    ]
+    listed = [listed_by_bpftool(kind) for kind in ("prog", "map", "link")]
     return {
         "links": [(link["ifindex"], link["ifname"], link.get("xdp"), link.get("qdisc")) for link in links],
         "groups": sorted(str(path) for path in hierarchy.rglob("ebpfcheck*")),
-        "objects": [one for kind in listed for one in kind if str(one.get("name", "")).startswith("ebpfcheck")],
+        "objects": [one for every in listed for one in every if str(one.get("name", "")).startswith("ebpfcheck")],
         "pins": sorted(str(path) for path in Path("/sys/fs/bpf").rglob("*")),
         "mounts": Path("/proc/self/mountinfo").read_text(),
         "namespaces": sorted(str(path) for path in Path("/run/netns").glob("*")),
     }
+
+
+def listed_by_bpftool(kind: str) -> list[dict[str, object]]:
+    """All programs, maps or links; asked again where one went away between being counted and being looked at."""
+    for _ in range(100):
+        result = subprocess.run(("bpftool", "-j", kind, "list"), capture_output=True, check=False)
+        if result.returncode == 0:
+            break
+    found = json.loads(result.stdout)
+    assert isinstance(found, list), found
+    return found
 
 
 @pytest.fixture
@@ -173,6 +181,15 @@ def test_in_a_cgroup_namespace_the_root_is_found_or_not_told_of() -> None:
     assert document["root_hooks_path"] == ("a private mount" if first else "")
 
 
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("change", ["mount -o remount,bind,ro", "umount --lazy"])
+def test_where_cgroup2_is_of_no_use_it_is_mounted_for_the_trial_alone(hierarchy: Path, change: str) -> None:
+    need("unshare", "util-linux")
+    document = run(before=("unshare", "--mount", "sh", "-c", f'{change} {hierarchy} && exec "$@"', "sh"))
+    assert answers(document) == lacking()
+    assert {hook["answer"] for hook in document["root_hooks"]} == {"yes"}
+
+
 def attach(group: Path, hook: str, flags: int) -> None:
     """Attach a program that lets everything through to a group; it goes with the group."""
     with kernel.held(os.open(group, os.O_RDONLY)) as directory:
@@ -239,6 +256,25 @@ def test_a_kernel_without_bpf_lacks_all_of_it() -> None:
             assert (one["answer"], one["errno"]) == ("no", "ENOSYS"), one
     assert answer(document, "device", "vxlan-external")["answer"] == "yes"
     assert {hook["answer"] for hook in document["root_hooks"]} == {"untold"}
+
+
+IN_USE = """
+import json, socket
+from ebpfcheck.trial import kernel
+asked = kernel.Asked(kernel.Rights(), None)
+asked.network.veth()
+used = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+used.bind(("", kernel.VXLAN_PORT))
+print(json.dumps([one.ask(asked) for one in kernel.questions() if one.topic == "device"]))
+"""
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_flow_based_device_counts_when_it_is_up() -> None:
+    # With its port in use it can be made all the same, but not set up.
+    result = subprocess.run((sys.executable, "-c", IN_USE), cwd=ROOT, capture_output=True, timeout=100, check=True)
+    (device,) = json.loads(result.stdout)
+    assert (device["name"], device["answer"], device["errno"]) == ("vxlan-external", "untold", "EADDRINUSE")
 
 
 def start() -> "subprocess.Popen[bytes]":

@@ -322,3 +322,12 @@ def test_a_trial_that_is_told_to_end_says_what_it_knows(number: signal.Signals) 
     given, left = told(process)
     assert left == f"ended by {number.name}"
     assert given[-1] == ("untold", left)
+
+
+def test_a_trial_that_is_killed_takes_the_one_who_asks_with_it() -> None:
+    with trial("run(hang)") as process:
+        while not (children := psutil.Process(process.pid).children()):
+            assert process.poll() is None
+        process.kill()
+        (child,) = children
+        child.wait(60)

@@ -117,6 +117,11 @@ def test_a_root_that_was_not_found_is_unknown() -> None:
     fact = tried(trial_part(root_hooks_path="")).trial_root_hooks
     assert isinstance(fact, Unknown)
     assert "the root of cgroup2 was not found" in fact.detail
+    change = {"answer": "untold", "words": "out of sight"}
+    every = {f"root:{one['hook']}": change for one in trial_said()["root_hooks"]}
+    hooks = tried(trial_part(every, root_hooks_path="")).trial_root_hooks
+    assert isinstance(hooks, Known)
+    assert {one.untold and one.untold.words for one in hooks.value} == {"out of sight"}
 
 
 def test_a_trial_that_ended_early_says_why() -> None:
