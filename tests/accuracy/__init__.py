@@ -19,8 +19,18 @@ from ebpfcheck.checks.builtin_node import NODE_CHECKS
 from ebpfcheck.checks.strings import judge_strings
 from ebpfcheck.engine import decide, judge
 from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.model.check import Check
 from ebpfcheck.model.codec import decode_snapshot
-from ebpfcheck.model.facts import FelixSettings, Known, NodeIdentity, NodeKind, Source, SourceKind
+from ebpfcheck.model.facts import (
+    NOT_TRIED,
+    TRIAL_FACTS,
+    FelixSettings,
+    Known,
+    NodeIdentity,
+    NodeKind,
+    Source,
+    SourceKind,
+)
 from ebpfcheck.model.kernels import KernelQuestion
 from ebpfcheck.model.report import Coverage, Status, Verdict
 from ebpfcheck.model.snapshot import Node, Snapshot
@@ -30,7 +40,8 @@ PAGE = ROOT / "docs" / "accuracy.md"
 RECORDS = FIXTURES / "kernels"
 TRUTH = Path(__file__).with_name("truth.tsv")
 
-KERNEL_CHECKS = tuple(check for check in NODE_CHECKS if check.category == "kernel")
+TRIAL_CHECKS = tuple(check for check in NODE_CHECKS if check.of_trial)
+KERNEL_CHECKS = tuple(check for check in NODE_CHECKS if check.category == "kernel" and check not in TRIAL_CHECKS)
 
 Result = Literal["ok", "ok-without-fragments", "refused"]
 Answer = Literal["right", "wrong", "unknown", "not measured"]
@@ -196,13 +207,22 @@ def by_version(calico: str, kernel: Recorded) -> Status:
 
 def by_survey(calico: str, kernel: Recorded) -> Status:
     """Ask with what a survey of the node saw of its kernel."""
-    return _verdict(calico, kernel.kind)
+    return _verdict(calico, _untried(kernel.kind), KERNEL_CHECKS)
+
+
+def by_trial(calico: str, kernel: Recorded) -> Status:
+    """Ask with a survey and what the kernel itself answered."""
+    return _verdict(calico, kernel.kind, KERNEL_CHECKS + TRIAL_CHECKS)
+
+
+def _untried(kind: NodeKind) -> NodeKind:
+    return msgspec.structs.replace(kind, **dict.fromkeys(TRIAL_FACTS, NOT_TRIED))
 
 
 def by_survey_of_debug(calico: str, kernel: Recorded) -> Status:
     """Ask with a survey of a node whose Felix is told to look after IPv6 and to log what its programs do."""
     felix = Known(value=FelixSettings(bpf_log_level="Debug", ipv6_support=True), source=0)
-    return _verdict(calico, msgspec.structs.replace(kernel.kind, felix=felix))
+    return _verdict(calico, msgspec.structs.replace(_untried(kernel.kind), felix=felix), KERNEL_CHECKS)
 
 
 _STATUSES = {
@@ -213,7 +233,7 @@ _STATUSES = {
 }
 
 
-def _verdict(calico: str, kind: NodeKind) -> Status:
+def _verdict(calico: str, kind: NodeKind, checks: tuple[Check, ...]) -> Status:
     snapshot = Snapshot(
         tool_version="test",
         taken_at=datetime(2026, 1, 2, tzinfo=UTC),
@@ -221,11 +241,12 @@ def _verdict(calico: str, kind: NodeKind) -> Status:
         kinds=(kind,),
         nodes=(Node(identity=NodeIdentity(name="kernel"), kind=0),),
     )
-    findings = judge(snapshot, KERNEL_CHECKS, release(calico), "unknown")
+    findings = judge(snapshot, checks, release(calico), "unknown")
     return _STATUSES[decide(findings, Coverage(nodes_total=1, nodes_surveyed=1))]
 
 
-COLUMNS: dict[str, Column] = {"from its version alone": by_version, "with a survey": by_survey}
+UNTRIED_COLUMNS: dict[str, Column] = {"from its version alone": by_version, "with a survey": by_survey}
+COLUMNS: dict[str, Column] = {**UNTRIED_COLUMNS, "with a trial": by_trial}
 DEBUG_COLUMNS: dict[str, Column] = {"with a survey": by_survey_of_debug}
 
 # Each minor release that the knowledge has, at the patch that was measured where one was, and patches with known bugs.

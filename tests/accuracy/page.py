@@ -25,14 +25,12 @@ def page() -> str:
 
 def summary() -> str:
     """Return the main numbers, as the README has them."""
-    counts = tally(matrix())
-    alone, survey = (counts[column] for column in COLUMNS)
-    pairs = sum(alone[answer] for answer in ("right", "wrong", "unknown"))
-    return (
-        f"of {pairs} pairs of a kernel and a Calico release that were measured, a survey judges {survey['right']} "
-        f"right and {survey['wrong']} wrong, and leaves {survey['unknown']} open; the version alone {alone['right']}, "
-        f"{alone['wrong']} and {alone['unknown']}"
-    )
+    told = [
+        f"{column} {count['right']} right, {count['wrong']} wrong, {count['unknown']} left open"
+        for column, count in tally(matrix()).items()
+    ]
+    pairs = sum(row.truth is not None for row in matrix())
+    return f"of {pairs} measured pairs of a kernel and a Calico release, {'; '.join(told)}"
 
 
 def _counts(rows: Sequence[Row], what: str) -> Iterable[str]:
@@ -59,5 +57,9 @@ def _unmeasured(rows: Iterable[Row]) -> Iterable[str]:
     kernels = recorded()
     yield f"| Calico | {' | '.join(kernel.version for kernel in kernels)} |\n|{'---|' * (len(kernels) + 1)}\n"
     for calico, group in groupby(rows, key=attrgetter("calico")):
-        cells = {row.kernel.version: " / ".join(row.said.values()) for row in group}
+        cells = {row.kernel.version: _in_short(tuple(row.said.values())) for row in group}
         yield f"| {calico} | {' | '.join(cells.get(kernel.version, '-') for kernel in kernels)} |\n"
+
+
+def _in_short(said: tuple[Status, ...]) -> str:
+    return str(said[0]) if len(set(said)) == 1 else " / ".join(said)

@@ -1,4 +1,4 @@
-"""Records kernels: boots those that tests/kernels.sh fetched, surveys each, and keeps what tells of the kernel."""
+"""Records kernels: boots those that tests/kernels.sh fetched, surveys and tries each, and keeps what tells of it."""
 
 import re
 from datetime import UTC, datetime
@@ -11,33 +11,42 @@ from ebpfcheck.collect.local import LocalTransport
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.codec import decode_snapshot, encode_snapshot
-from ebpfcheck.model.facts import Fact, Known, NodeIdentity, NodeKind, Source, SourceKind
+from ebpfcheck.model.facts import TRIAL_FACTS, Fact, Known, NodeIdentity, NodeKind, Source, SourceKind
 from ebpfcheck.model.snapshot import Node, Snapshot, SourceIndex
 from ebpfcheck.versions import KernelRelease
 from tests.accuracy import RECORDS
-from tests.live.machine import boot
+from tests.live.machine import boot, boot_python
+from tests.trials import PROGRAM
 
 KERNEL_FACTS = (
     "proc_version", "kernel_release", "arch", "os", "kernel_config", "filesystems", "vmlinux_btf", "lockdown",
-    "bpf_jit_enable", "bpf_jit_harden",
+    "bpf_jit_enable", "bpf_jit_harden", *sorted(TRIAL_FACTS),
 )  # fmt: skip
 """What is recorded; the rest of a node says nothing about what its kernel loads."""
 
-MOUNTS = "mount -t bpf bpf /sys/fs/bpf\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
+# What the trial makes devices and filters of, and those that it finds in its own namespaces.
+TRIAL_MODULES = ("veth", "vxlan", "sch_ingress", "cls_bpf")
+_MOUNTS = "mount -t bpf bpf /sys/fs/bpf\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
 # The compiler, named before, may be Debian's too.
 _DEBIAN = re.compile(r"\) #.* Debian (\d+\.\d+\.\d+)-")
 _BUILDER = re.compile(r" \([^() ]+@[^() ]+\)")
 
 
 def record_booted(directory: Path, work: Path) -> Path:
-    """Boot a kernel and record it; returns the record."""
-    survey, _ = boot(directory, MOUNTS, work)
-    return _record(Survey(data=survey, nonce="nonce"))
+    """Boot a kernel, for a survey and for a trial, and record it; returns the record."""
+    for name in ("survey", "trial"):
+        (work / name).mkdir()
+    survey, _ = boot(directory, _MOUNTS, work / "survey")
+    commands = f"{_MOUNTS}$PYTHON - < /{PROGRAM.name} > /results/document\n"
+    results = boot_python(directory, commands, work / "trial", files=(PROGRAM,), modules=TRIAL_MODULES)
+    body, _, end = survey.rpartition(b"\nebpfcheck-nonce done\n")
+    frame = b"\nebpfcheck-nonce begin trial bpf(2)\n%b\nebpfcheck-nonce end ok\n" % results["document"]
+    return _record(Survey(data=body + frame + b"\nebpfcheck-nonce done\n" + end, nonce="nonce", trial="kernel"))
 
 
 def record_own() -> Path:
     """Record the kernel of this machine."""
-    return _record(LocalTransport().start(60).finish())
+    return _record(LocalTransport(trial="kernel").start(120).finish())
 
 
 def _record(survey: Survey) -> Path:

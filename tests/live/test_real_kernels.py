@@ -174,7 +174,7 @@ def test_what_is_said_is_what_the_page_on_accuracy_holds(booted: Booted) -> None
     if recorded is None:
         pytest.skip(f"nothing is recorded of kernels like this kernel, {now.version}: `make matrix` does")
     for calico in accuracy.releases():
-        for column, ask in accuracy.COLUMNS.items():
+        for column, ask in accuracy.UNTRIED_COLUMNS.items():
             assert ask(calico, now) == ask(calico, recorded), (calico, column, now.version, recorded.version)
         truth = accuracy.truth_of(calico, now.version)
         assert accuracy.worth(accuracy.by_survey(calico, now), truth) != "wrong", (calico, now.version)
