@@ -1,7 +1,7 @@
 """Pairs of a kernel and a Calico release of which something is known: bugs, and what loaded where."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from typing import Literal
 
@@ -41,8 +41,13 @@ class Logging(msgspec.Struct, frozen=True, kw_only=True):
 _NOTHING_KNOWN = Logging()
 
 
-def judge_known_bad(target: Release, strings: KernelStrings, logging: Logging = _NOTHING_KNOWN) -> Outcome:
-    """Compare a kernel with what is known of a release on kernels; the worst answer counts."""
+def judge_known_bad(
+    target: Release, strings: KernelStrings, logging: Logging = _NOTHING_KNOWN, shown: Collection[str] = ()
+) -> Outcome:
+    """Compare a kernel with what is known of a release on kernels; the worst answer counts.
+
+    `shown` are features that the kernel itself says it has, whatever its version is.
+    """
     kernel = KernelRelease.parse(strings.release)
     if kernel is None:
         return unknown(
@@ -54,7 +59,7 @@ def judge_known_bad(target: Release, strings: KernelStrings, logging: Logging = 
         *_of_bugs(target, kernel, strings.proc_version),
         *_of_measurements(target, kernel),
         *_of_logging(target, kernel, logging),
-        *_of_losses(target, kernel),
+        *_of_losses(target, kernel, shown),
         _calm(target, kernel),
     )
     return min(outcomes, key=lambda one: (_WORST_FIRST.index(one.status), not one.is_note))
@@ -162,9 +167,9 @@ def _of_logging(target: Release, kernel: KernelRelease, logging: Logging) -> Ite
         )
 
 
-def _of_losses(target: Release, kernel: KernelRelease) -> Iterator[Outcome]:
+def _of_losses(target: Release, kernel: KernelRelease, shown: Collection[str]) -> Iterator[Outcome]:
     """Say what is lost where Felix does without a program that the kernel refuses."""
-    found = [loss for loss in target.losses if _alike(kernel, loss.seen_on)]
+    found = [loss for loss in target.losses if _alike(kernel, loss.seen_on) and loss.feature not in shown]
     if not found:
         return
     seen_on = _listed(sorted({kernel for loss in found for kernel in loss.seen_on}))
@@ -296,6 +301,7 @@ def logging_of(given: Given) -> Logging:
 
 
 _BTF = optional(NodeKind.vmlinux_btf)
+_FEATURES = optional(NodeKind.trial_features)
 _CALICO_NODE = of_cluster(ClusterFacts.calico_node)
 
 
@@ -310,9 +316,13 @@ def _severity(release: Release) -> Severity:
     title="Known bad kernel and Calico pairs",
     category="kernel",
     severity=_severity,
-    needs=(KERNEL, RELEASE, OS, OS_IMAGE, FELIX, _BTF, _CALICO_NODE),
+    needs=(KERNEL, RELEASE, OS, OS_IMAGE, FELIX, _BTF, _CALICO_NODE, _FEATURES),
 )
 def kernel_known_bad(given: Given) -> Outcome:
     """What is known of the pair: bugs, and which programs were loaded where."""
     strings = strings_of(given)
-    return no_release(given) if strings is None else judge_known_bad(given.release, strings, logging_of(given))
+    if strings is None:
+        return no_release(given)
+    features = given[_FEATURES]
+    shown = features.value.yes if isinstance(features, Known) else ()
+    return judge_known_bad(given.release, strings, logging_of(given), shown)

@@ -35,7 +35,8 @@ def _severity(topic: Topic) -> SeverityRule:
         levels = {need.level for need in release.bpf_needs if need.topic == topic}
         if not levels:
             return None if release.bpf_needs else Severity.NOTE
-        return Severity.BLOCKER if "blocker" in levels else Severity.DEGRADE
+        worst = next(level for level in ("blocker", "degrade", "note") if level in levels)
+        return Severity(worst)
 
     return rule
 

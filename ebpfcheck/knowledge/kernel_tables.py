@@ -90,6 +90,8 @@ class Loss(Table, frozen=True, kw_only=True):
     severity: Level
     effect: str
     needed: str
+    feature: str
+    """What they lack, as a trial calls it."""
     source: str
 
 

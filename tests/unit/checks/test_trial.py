@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ebpfcheck.app import Judge
-from ebpfcheck.checks import kernel, trial
+from ebpfcheck.checks import kernel, known_kernels, trial
 from ebpfcheck.errors import UsageError
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.check import Check
@@ -103,7 +103,7 @@ TC = "sched_cls/"
         (trial.bpf_helpers, "helper:cgroup_sock_addr/get_socket_cookie", "v3.16", Status.FAIL),
         (trial.bpf_helpers, "helper:xdp/xdp_adjust_meta", "v3.32", Status.WARN),
         (trial.bpf_features, "feature:callbacks", "v3.29", Status.NOT_APPLICABLE),
-        (trial.bpf_features, "feature:callbacks", "v3.30", Status.WARN),
+        (trial.bpf_features, "feature:callbacks", "v3.30", Status.PASS),
         (trial.bpf_features, "feature:callbacks", "v3.31", Status.WARN),
         (trial.bpf_features, "feature:callbacks", "v3.32.1", Status.WARN),
         (trial.bpf_features, "feature:callbacks", "v3.33", Status.FAIL),
@@ -433,3 +433,16 @@ def test_each_name_that_is_needed_is_one_that_a_trial_asks_for() -> None:
     for need in load_knowledge().bpf.need:
         for name in (*need.names, *need.instead):
             assert (need.topic, name) in asked
+
+
+def test_a_kernel_that_shows_callbacks_loses_nothing_by_its_version() -> None:
+    strings = {
+        "version": Part("Linux version 5.10.0-30-amd64 (a@b) (gcc 10) #1 SMP Debian 5.10.218-1 (2024-06-01)\n"),
+        "osrelease": Part("5.10.0-30-amd64\n"),
+    }
+    version = "v3.32.1"
+    assert judged(known_kernels.kernel_known_bad, tried(None, **strings), version).status is Status.WARN
+    lacking = tried(trial_part({"feature:callbacks": NO}), **strings)
+    assert judged(known_kernels.kernel_known_bad, lacking, version).status is Status.WARN
+    shown = judged(known_kernels.kernel_known_bad, tried(trial_part(), **strings), version)
+    assert shown.status is Status.PASS
