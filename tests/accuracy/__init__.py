@@ -1,7 +1,7 @@
 """How often ebpfcheck is right about a kernel: what it says of recorded kernels, held against what was measured.
 
 `python -m tests.accuracy` (`make matrix`) writes docs/accuracy.md. What was measured is in truth.tsv; the kernels are
-in fixtures/kernels, as snapshots of what a survey saw of each.
+in fixtures/kernels, as snapshots of what a survey and a trial saw of each.
 """
 
 import csv
@@ -63,7 +63,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a kernel did with a release's programs; `lost` is what Felix goes without where it is not refused."""
+    """What a kernel did with a release's programs; `detail` is what was refused, or what Felix goes without."""
 
     outcome: Literal["loads", "loads with a loss", "refused"]
     detail: str = ""
@@ -268,12 +268,7 @@ def _row(calico: str, kernel: Recorded, columns: Mapping[str, Column], truth: Tr
 def matrix() -> tuple[Row, ...]:
     """Return each release with each recorded kernel, programs not logging."""
     return tuple(
-        Row(
-            calico,
-            kernel,
-            {name: ask(calico, kernel) for name, ask in COLUMNS.items()},
-            truth_of(calico, kernel.version),
-        )
+        _row(calico, kernel, COLUMNS, truth_of(calico, kernel.version))
         for calico in releases()
         for kernel in recorded()
     )

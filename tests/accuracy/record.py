@@ -24,7 +24,7 @@ KERNEL_FACTS = (
 )  # fmt: skip
 """What is recorded; the rest of a node says nothing about what its kernel loads."""
 
-# What the trial makes devices and filters of, and those that it finds in its own namespaces.
+# What the trial makes devices and filters of.
 TRIAL_MODULES = ("veth", "vxlan", "sch_ingress", "cls_bpf")
 _MOUNTS = "mount -t bpf bpf /sys/fs/bpf\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
 # The compiler, named before, may be Debian's too.
