@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test lint format bench schema stories clean
+.PHONY: demo test lint format bench schema stories matrix clean
 
 demo: $(STAMP)
 	@echo '$$ ebpfcheck node'
@@ -39,6 +39,9 @@ schema: $(STAMP)
 
 stories: $(STAMP)
 	$(BIN)/python -m tests.stories
+
+matrix: $(STAMP)
+	$(BIN)/python -m tests.accuracy --record $(wildcard .kernels/*)
 
 clean:
 	rm -rf $(VENV) build dist

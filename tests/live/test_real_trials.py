@@ -1,10 +1,16 @@
 """The trial on Debian's kernels, booted in a virtual machine, one boot each for all that is asked of it."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
+from ebpfcheck.model.facts import TRIAL_FACTS
+from ebpfcheck.versions import KernelRelease
+from tests import accuracy
+from tests.builders import Part, tried
 from tests.live.machine import boot_python, kernel
 from tests.live.tools import need
 from tests.trials import PROGRAM, RESTRICTED, answers, assert_bpftool_agrees, checked
@@ -133,6 +139,20 @@ def test_the_answers_are_those_that_were_written_down(booted: Booted) -> None:
     assert answers(document, "untold") == {}
     assert {hook["answer"] for hook in document["root_hooks"]} == {"yes"}
     assert document["root_hooks_path"] == "/cgroup"
+
+
+def test_what_is_said_is_what_the_page_on_accuracy_holds(booted: Booted) -> None:
+    document = booted.document()
+    release = KernelRelease.parse(document["release"])
+    assert release is not None
+    recorded = accuracy.like(".".join(map(str, release.base)))
+    if recorded is None:
+        pytest.skip(f"nothing is recorded of kernels like this kernel, {release.text}: `make matrix` does")
+    answers_now = tried(Part(json.dumps(document) + "\n", locator="bpf(2)"))
+    kind = msgspec.structs.replace(recorded.kind, **{name: getattr(answers_now, name) for name in TRIAL_FACTS})
+    for calico in accuracy.releases():
+        now = accuracy.by_trial(calico, accuracy.Recorded(recorded.version, kind))
+        assert now == accuracy.by_trial(calico, recorded), (calico, release.text, recorded.version)
 
 
 def test_the_types_are_those_that_bpftool_sees(booted: Booted) -> None:

@@ -17,6 +17,8 @@ from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.facts import Absent, Known, NodeFacts, Unknown
 from ebpfcheck.model.snapshot import SourceIndex
+from tests import accuracy
+from tests.accuracy.record import true_version
 from tests.live.tools import need
 
 pytestmark = pytest.mark.live
@@ -49,6 +51,16 @@ def test_the_kernel_is_the_one_that_runs(here: NodeFacts) -> None:
     assert value(here.kind.kernel_release) == uname.release
     assert value(here.kind.arch) == uname.machine
     assert value(here.kind.proc_version) == Path("/proc/version").read_text().strip()
+
+
+def test_what_is_said_of_the_kernel_is_what_the_page_on_accuracy_holds(here: NodeFacts) -> None:
+    now = accuracy.Recorded(true_version(here.kind), here.kind)
+    recorded = next((one for one in accuracy.recorded() if one.version == now.version), None)
+    if recorded is None:
+        pytest.skip(f"this kernel, {now.version}, is not among those that are recorded")
+    for calico in accuracy.releases():
+        for column, ask in accuracy.UNTRIED_COLUMNS.items():
+            assert ask(calico, now) == ask(calico, recorded), (calico, column)
 
 
 def test_the_system_is_the_one_that_distro_names(here: NodeFacts) -> None:
