@@ -16,6 +16,7 @@ from ebpfcheck.render.words import (
     gating_verdict,
     headline,
     names,
+    policy,
     status_word,
     unseen_together,
     verdict_words,
@@ -122,9 +123,8 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "seen", finding.observed)
     if finding.required:
         _row(page, "needed", finding.required)
-    if finding.overridden is not None and finding.overridden.status is not finding.status:
-        was = STATUS_WORDS[finding.overridden.status]
-        _row(page, "policy", f"the check itself says {was}; {finding.overridden.by} counts it otherwise")
+    if policy(finding):
+        _row(page, "policy", policy(finding))
     if finding.waived_by is not None:
         _row(page, "waived", finding.waived_by)
     if finding.in_baseline:

@@ -176,6 +176,14 @@ def is_open(finding: Finding) -> bool:
     return finding.note or finding.status not in (Status.PASS, Status.NOT_APPLICABLE)
 
 
+def policy(finding: Finding) -> str:
+    """Return what the check itself says, where a policy file has it count otherwise; "" where none has."""
+    own = finding.overridden
+    if own is None or own.status is finding.status:
+        return ""
+    return f"the check itself says {STATUS_WORDS[own.status]}; {own.by} counts it otherwise"
+
+
 def costs(finding: Finding) -> str:
     """Return what mending costs, in brackets after a blank; "" where it costs nothing."""
     fix = finding.remediation
@@ -222,6 +230,7 @@ def facets(report: Report, finding: Finding, most: int) -> Iterator[tuple[str, s
     rows = (
         ("would be", STATUS_WORDS[finding.status] if is_accepted(finding) else ""),
         ("waived by", finding.waived_by or ""),
+        ("policy", policy(finding)),
         ("known", "the baseline has it too" if finding.in_baseline else ""),
         ("waiver expired", finding.waiver_expired or ""),
         ("on", where(report, finding, most)),
