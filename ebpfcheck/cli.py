@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ebpfcheck.app import Judge
     from ebpfcheck.interruption import Interruption
     from ebpfcheck.model.facts import Endpoint
-    from ebpfcheck.model.report import SettingUse
+    from ebpfcheck.model.report import Report, SettingUse
     from ebpfcheck.model.snapshot import Snapshot
     from ebpfcheck.policy.config import Policy
     from ebpfcheck.probe import ProbeRequest
@@ -204,8 +204,18 @@ FormatOption = Annotated[
         "--format",
         "-f",
         metavar="FORMAT[=FILE]",
-        help="table (the default) or json, to stdout or a file; may be given more than once.",
+        help="table (the default), json, jsonl, junit, sarif, markdown, github or html, to stdout or a file; may be "
+        "given more than once.",
         autocompletion=_complete_format,
+    ),
+]
+KernelFormatOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="FORMAT[=FILE]",
+        help="table (the default) or json, to stdout or a file; may be given more than once.",
     ),
 ]
 OnlyOption = Annotated[
@@ -309,12 +319,17 @@ ProbeTimeoutOption = Annotated[
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; every error ends here."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name=_program())
     except BaseException as error:
         return _handle(error, arguments)
     if code == _INTERRUPTED:
         _complain("interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _program() -> str:
+    """Return what users have called: kubectl runs programs of such names as commands of its own."""
+    return "kubectl ebpfcheck" if Path(sys.argv[0]).name.startswith("kubectl-") else "ebpfcheck"
 
 
 def _handle(error: BaseException, arguments: list[str]) -> int:
@@ -646,7 +661,7 @@ def kernel(
     ] = None,
     arch: Annotated[str | None, typer.Option(metavar="NAME", help="The architecture as `uname -m` prints it.")] = None,
     calico_version: CalicoVersionOption = None,
-    format: FormatOption = None,
+    format: KernelFormatOption = None,
     fail_on: FailOnOption = FailOn.fail,
     config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
@@ -1425,8 +1440,13 @@ def _report(
     interruption.watch()
     at = started_at.replace(microsecond=0)
     report = judge.report(snapshot, command, at, is_interrupted=interruption.has_come())
-    _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
-    _keep(snapshot, save)
+    try:
+        _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
+        if any(name == "github" for name, _ in outputs):
+            _summarize(report)
+    finally:
+        # What was seen is kept, whatever becomes of the rest.
+        _keep(snapshot, save)
     return _INTERRUPTED if interruption.has_come() else report.exit_code
 
 
@@ -1486,40 +1506,46 @@ def _outputs(
         raise UsageError("only one --format can go to stdout; give the others a file, as in json=report.json")
     targets = [("--format", file) for _, file in outputs if file is not None]
     targets += [("--save", save)] if save is not None else []
-    for option, file in targets:
-        _check_target(option, file)
+    if targets:
+        from ebpfcheck.documents import check_file
+
+        for option, file in targets:
+            check_file(option, file)
     if len({Path(file).absolute() for _, file in targets}) < len(targets):
         raise UsageError("two documents cannot go to the same file")
     return outputs
 
 
-def _check_target(option: str, file: str) -> None:
-    from ebpfcheck.errors import UsageError
-
-    if file in ("", "-"):
-        raise UsageError(f"{option}: give the name of a file")
-    try:
-        if Path(file).is_dir():
-            raise UsageError(f"{option}: {file} is a directory")
-        if not Path(file).parent.is_dir():
-            raise UsageError(f"{option}: {file}: there is no directory {Path(file).parent}")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{option}: {file}: {getattr(error, 'strerror', None) or error}") from error
-
-
 def _deliver(documents: list[tuple[str, str | None]]) -> None:
-    """Write each document to its file, or to stdout; stdout comes first, so that a bad file loses nothing."""
+    """Write each document to stdout or its file. Stdout comes first, and each is tried, so that a bad one loses none.
+
+    UsageError of the first that could not be written.
+    """
     from ebpfcheck.errors import UsageError
 
+    error: UsageError | None = None
     for text, file in sorted(documents, key=lambda document: document[1] is not None):
-        if file is None:
-            _write(text)
-            continue
         try:
-            Path(file).write_text(text, encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"--format: {file} cannot be written: {reason}") from error
+            if file is None:
+                _write(text)
+            else:
+                from ebpfcheck.documents import write_file
+
+                write_file("--format", file, text)
+        except UsageError as reason:
+            error = error or reason
+    if error is not None:
+        raise error
+
+
+def _summarize(report: "Report") -> None:
+    """Append the report to the summary of a GitHub Actions job, where there is one."""
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if file:
+        from ebpfcheck.documents import append_to_file
+        from ebpfcheck.render.markdown import shortened
+
+        append_to_file("GITHUB_STEP_SUMMARY", file, lambda limit: shortened(report, limit))
 
 
 def _options(color: ColorChoice, verbose: int, quiet: bool) -> "RenderOptions":

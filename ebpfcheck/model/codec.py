@@ -1,6 +1,8 @@
 """Snapshots, reports and plans as JSON, and their JSON Schemas."""
 
 import enum
+import json
+import re
 from typing import Any
 
 import msgspec
@@ -13,6 +15,8 @@ from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
 from ebpfcheck.model.report import REPORT_SCHEMA, Finding, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
 from ebpfcheck.model.text import excerpt, visible
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class SnapshotError(ValueError):
@@ -35,7 +39,16 @@ class _Header(msgspec.Struct):
 
 def encode_json(document: Report | Snapshot | KernelReport | Plan | Diff | Matrix) -> str:
     """Return a document as indented JSON that ends in a newline."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return msgspec.json.format(encode(document), indent=2).decode() + "\n"
+
+
+def encode(document: msgspec.Struct) -> bytes:
+    """Return a document as compact JSON; surrogates that stand alone, which no JSON can hold, are written out."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(document), ensure_ascii=False)
+        return _SURROGATE.sub(lambda match: f"\\\\u{ord(match[0]):04x}", text).encode()
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:

@@ -25,6 +25,12 @@ class RenderOptions(msgspec.Struct, frozen=True, kw_only=True):
 RENDERERS = {
     "table": "ebpfcheck.render.table:render",
     "json": "ebpfcheck.render.json:render",
+    "jsonl": "ebpfcheck.render.jsonl:render",
+    "junit": "ebpfcheck.render.junit:render",
+    "sarif": "ebpfcheck.render.sarif:render",
+    "markdown": "ebpfcheck.render.markdown:render",
+    "github": "ebpfcheck.render.github:render",
+    "html": "ebpfcheck.render.html:render",
 }
 """Format name -> function that renders a Report."""
 

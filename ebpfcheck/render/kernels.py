@@ -3,7 +3,8 @@
 from ebpfcheck.model.kernels import KernelReport, KernelResult
 from ebpfcheck.model.report import Status
 from ebpfcheck.render import RenderOptions
-from ebpfcheck.render.console import STATUS_COLORS, STATUS_WORDS, Page
+from ebpfcheck.render.console import STATUS_COLORS, Page
+from ebpfcheck.render.words import STATUS_WORDS
 
 _ANSWERS = {True: "yes", False: "no", None: "?"}
 _HEADINGS = ("STATUS", "KERNEL", "FELIX ACCEPTS", "DOCUMENTED")

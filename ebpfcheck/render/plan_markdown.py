@@ -1,11 +1,11 @@
 """A plan as a page for a change request, with boxes to tick."""
 
-import re
 from collections.abc import Iterator
 
 from ebpfcheck.model.plan import Blocker, Manual, Patch, Plan, Step
-from ebpfcheck.model.text import host_port, visible
+from ebpfcheck.model.text import host_port
 from ebpfcheck.render import RenderOptions
+from ebpfcheck.render.commonmark import code, fenced, plain
 from ebpfcheck.render.plan_words import (
     HEADINGS,
     condition_words,
@@ -15,9 +15,6 @@ from ebpfcheck.render.plan_words import (
     value_words,
 )
 
-# What CommonMark and its tables, autolinks and HTML take as their own.
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#+!|~&@])|(?<=\w)(:)(?=//)")
-
 
 def render(plan: Plan, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
     """Return the plan as CommonMark."""
@@ -25,12 +22,12 @@ def render(plan: Plan, options: RenderOptions) -> str:  # noqa: ARG001 - the ren
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    yield f"# {HEADINGS[plan.verdict][0]}: {_text(title_of(plan))}"
+    yield f"# {HEADINGS[plan.verdict][0]}: {plain(title_of(plan))}"
     yield ""
-    yield f"- How: {_text(plan.method)}"
+    yield f"- How: {plain(plan.method)}"
     if plan.api_endpoint is not None and plan.direction == "enable":
         endpoint = plan.api_endpoint
-        yield f"- API server: {_code(host_port(endpoint.host, endpoint.port))}, {_text(endpoint.remark)}"
+        yield f"- API server: {code(host_port(endpoint.host, endpoint.port))}, {plain(endpoint.remark)}"
     yield f"- From what was seen at {plan.snapshot_taken_at.isoformat()}"
     yield f"- By ebpfcheck {plan.tool.version}, knowledge of {plan.tool.knowledge}"
     yield from _blockers("Mend first", plan.blockers, boxes=True)
@@ -47,8 +44,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         for number, step in enumerate(plan.rollback, start=1):
             yield ""
             texts = [action.text for action in step.actions if isinstance(action, Manual)]
-            yield f"- [ ] {number}. {_text(' '.join((f'{step.title}.', *texts)))}"
-            yield from _fenced(step.commands)
+            yield f"- [ ] {number}. {plain(' '.join((f'{step.title}.', *texts)))}"
+            yield from fenced(step.commands, indent=2)
     yield from _list("What stays on nodes after the way back", plan.residue)
 
 
@@ -60,10 +57,10 @@ def _blockers(heading: str, found: tuple[Blocker, ...], *, boxes: bool = False) 
     yield ""
     for one in found:
         on = subject_words(one)
-        label = f"{_code(one.id)}: " if one.id else ""
-        fix = f" **{_text(one.remediation.text)}**" if one.remediation is not None else ""
-        where = f" (on {_text(on)})" if on else ""
-        yield f"- {'[ ] ' if boxes else ''}{label}{_text(one.message)}{where}{fix}"
+        label = f"{code(one.id)}: " if one.id else ""
+        fix = f" **{plain(one.remediation.text)}**" if one.remediation is not None else ""
+        where = f" (on {plain(on)})" if on else ""
+        yield f"- {'[ ] ' if boxes else ''}{label}{plain(one.message)}{where}{fix}"
 
 
 def _list(heading: str, lines: tuple[str, ...]) -> Iterator[str]:
@@ -72,58 +69,33 @@ def _list(heading: str, lines: tuple[str, ...]) -> Iterator[str]:
     yield ""
     yield f"## {heading}"
     yield ""
-    yield from (f"- {_text(line)}" for line in lines)
+    yield from (f"- {plain(line)}" for line in lines)
 
 
 def _step(number: int, step: Step) -> Iterator[str]:
     yield ""
-    yield f"### {number}. {_text(step.title)}{'' if step.is_safe else ' (not yet safe)'}"
+    yield f"### {number}. {plain(step.title)}{'' if step.is_safe else ' (not yet safe)'}"
     yield ""
-    yield f"- Why: {_text(step.why)}"
+    yield f"- Why: {plain(step.why)}"
     for condition in step.before:
-        yield f"- [ ] First: {_text(condition_words(condition))}"
+        yield f"- [ ] First: {plain(condition_words(condition))}"
     for action in step.actions:
         if isinstance(action, Manual):
-            yield f"- [ ] {_text(action.text)}"
+            yield f"- [ ] {plain(action.text)}"
         elif isinstance(action, Patch):
             for field in action.fields:
                 change = f"{value_words(field.before)} -> {value_words(field.after)}"
-                what = f"{_code('.'.join(field.path))} of {_code(target_words(action.target))}"
-                yield f"- Changes {what}: {_code(change)}"
+                what = f"{code('.'.join(field.path))} of {code(target_words(action.target))}"
+                yield f"- Changes {what}: {code(change)}"
     if step.commands:
         yield "- [ ] Do:"
-        yield from _fenced(step.commands)
+        yield from fenced(step.commands, indent=2)
     for condition in step.after:
-        yield f"- [ ] Then: {_text(condition_words(condition))}"
+        yield f"- [ ] Then: {plain(condition_words(condition))}"
     if step.disrupts:
-        yield f"- Disrupts: {_text(step.disrupts)}"
-    yield f"- [ ] See: {_text(step.see)}"
-    yield from _fenced(step.see_commands)
-    yield f"- Stop if: {_text(step.stop)}"
+        yield f"- Disrupts: {plain(step.disrupts)}"
+    yield f"- [ ] See: {plain(step.see)}"
+    yield from fenced(step.see_commands, indent=2)
+    yield f"- Stop if: {plain(step.stop)}"
     if step.undo:
-        yield f"- Undo: {_text(step.undo)}"
-
-
-def _fenced(commands: tuple[str, ...]) -> Iterator[str]:
-    """Return commands as a block in a list item."""
-    if not commands:
-        return
-    # A fence is longer than any run of backticks in it.
-    longest = max((len(run) for command in commands for run in re.findall("`+", command)), default=0)
-    fence = "`" * max(3, longest + 1)
-    yield ""
-    yield f"  {fence}sh"
-    yield from (f"  {visible(command)}" for command in commands)
-    yield f"  {fence}"
-    yield ""
-
-
-def _text(text: str) -> str:
-    return _MARKUP.sub(lambda match: f"\\{match[0]}", visible(text))
-
-
-def _code(text: str) -> str:
-    shown = visible(text)
-    fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
-    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
-    return f"{fence}{pad}{shown}{pad}{fence}"
+        yield f"- Undo: {plain(step.undo)}"

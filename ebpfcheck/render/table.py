@@ -1,54 +1,45 @@
 """The report for people: the verdict first, then what is wrong, each with what was seen, needed and what to do."""
 
 from collections import Counter
-from collections.abc import Sequence
 
-from ebpfcheck.model.facts import DATAPLANE_NAMES
-from ebpfcheck.model.report import Finding, Remediation, Report, Severity, Status, Verdict
+from ebpfcheck.model.report import Finding, Report, Severity, Status
 from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.render import RenderOptions
-from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, STATUS_WORDS, Page
+from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, VERDICT_COLORS, Page
+from ebpfcheck.render.words import (
+    STATUS_WORDS,
+    WORST_FIRST,
+    against_baseline,
+    context,
+    costs,
+    discovered,
+    gating_verdict,
+    headline,
+    names,
+    override,
+    status_word,
+    unseen_together,
+    verdict_words,
+)
 
 _SHOWN_NAMES = 5
 _SHOWN_REASONS = 10
-_WORST_FIRST = (Status.FAIL, Status.WARN, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
-_SOURCES = {
-    "flag": "as asked",
-    "cluster": "what the cluster runs",
-    "default": "the newest known; --calico-version picks another",
-}
-_VERDICTS = {
-    Verdict.READY: ("READY", "green"),
-    Verdict.READY_WITH_WARNINGS: ("READY, WITH WARNINGS", "yellow"),
-    Verdict.NOT_READY: ("NOT READY", "red"),
-    Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "magenta"),
-}
-# Of what runs.
-_VERIFIED = {
-    **_VERDICTS,
-    Verdict.READY: ("VERIFIED", "green"),
-    Verdict.READY_WITH_WARNINGS: ("VERIFIED, WITH WARNINGS", "yellow"),
-    Verdict.NOT_READY: ("NOT VERIFIED", "red"),
-}
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the report as text of the given width; ASCII apart from what nodes and clusters call themselves."""
     page = Page(options)
-    _verdict(page, report)
+    page.opening(headline(report), verdict_words(report), VERDICT_COLORS[report.verdict])
     if options.verbosity >= 0:
-        page.paragraph(_context(report), "bright_black")
+        page.paragraph(context(report), "bright_black")
         _discovered(page, report)
-    if report.settings and options.verbosity >= 0:
-        settings = ", ".join(f"{one.name} ({one.origin})" for one in report.settings)
-        page.paragraph(f"Set by policy: {settings}.", "bright_black")
     _baseline(page, report)
     for problem in report.problems:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
     _unseen(page, report.coverage.unseen, options)
     folded: dict[tuple[str, str], list[Finding]] = {}
     accepted: list[Finding] = []
-    for status in _WORST_FIRST:
+    for status in WORST_FIRST:
         of_status = [finding for finding in report.findings if finding.status is status]
         for finding in sorted(of_status, key=lambda one: not one.note):
             quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
@@ -74,95 +65,21 @@ def render(report: Report, options: RenderOptions) -> str:
 
 
 def _baseline(page: Page, report: Report) -> None:
-    """Say what is new since the baseline, and what would be the verdict on that alone."""
-    baseline = report.baseline
-    if baseline is None:
-        return
-    words, color = (_VERDICTS if report.expect is None else _VERIFIED)[baseline.verdict]
-    page.paragraph(
-        f"Baseline {baseline.file} ({baseline.finished_at:%Y-%m-%d}, Calico {baseline.calico}): {baseline.new:,} new, "
-        f"{baseline.known:,} known. The exit code is of what is new: {words}.",
-        color,
-    )
+    text = against_baseline(report)
+    if text:
+        page.paragraph(text, VERDICT_COLORS[gating_verdict(report)])
 
 
 def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> None:
     """Name the nodes that were not seen, those together that have the same reason."""
-    together: dict[tuple[str, str], list[str]] = {}
-    for node in nodes:
-        together.setdefault((node.detail, node.reason), []).append(node.name)
+    together = unseen_together(nodes)
     shown = len(together) if options.verbosity > 0 else _SHOWN_REASONS
-    for (detail, reason), names in list(together.items())[:shown]:
-        page.paragraph(f"Not seen: {_names(names)}: {detail} ({reason})", "magenta")
-    left = [reason for (_, reason), names in list(together.items())[shown:] for _ in names]
+    for found, detail, reason in together[:shown]:
+        page.paragraph(f"Not seen: {names(found, _SHOWN_NAMES)}: {detail} ({reason})", "magenta")
+    left = [group.reason for group in together[shown:] for _ in group.names]
     if left:
         counts = ", ".join(f"{number} {reason}" for reason, number in Counter(left).most_common())
         page.paragraph(f"Not seen: {len(left)} more ({counts}), shown by -v", "magenta")
-
-
-def _verdict(page: Page, report: Report) -> None:
-    words, color = (_VERDICTS if report.expect is None else _VERIFIED)[report.verdict]
-    summary = report.summary
-    counts = ", ".join(
-        f"{number} {word}"
-        for number, word in (
-            (summary.fail, "fail"),
-            (summary.warn, "warn"),
-            (summary.unknown, "unknown"),
-            (summary.waived, "waived"),
-        )
-        if number
-    )
-    run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
-    page.opening(
-        ("As far as the API can tell: " if report.scope == "api" else "")
-        + words
-        + (f" by {run} of {every} checks" if run < every else "")
-        + f": {report.target.name}{_runs(report)} Calico {report.calico.version}"
-        + f" in {DATAPLANE_NAMES[report.expect or 'bpf']}"
-        + (f" ({counts})" if counts else "")
-        + ("; the nodes themselves were not looked at (see --probe)" if _is_blind(report) else ""),
-        words,
-        color,
-    )
-
-
-def _runs(report: Report) -> str:
-    """Return what stands between the name of what was looked at and that of Calico."""
-    is_so = report.expect is not None and report.verdict in (Verdict.READY, Verdict.READY_WITH_WARNINGS)
-    return " runs" if is_so else ","
-
-
-def _context(report: Report) -> str:
-    calico, coverage = report.calico, report.coverage
-    parts = [f"Judged for Calico {calico.version} ({_SOURCES[calico.source]})"]
-    if calico.install in ("operator", "manifest"):
-        parts.append(f"installed by {calico.install}")
-    if report.target.kind == "cluster" and not coverage.nodes_total:
-        parts.append("the cluster has no nodes")
-    elif coverage.nodes_total > 1 or coverage.unseen:
-        least = "at least " if report.target.kind == "cluster" and coverage.nodes_unlisted else ""
-        looked = f"{coverage.nodes_surveyed:,} of {least}{coverage.nodes_total:,} nodes looked at"
-        if report.expect is not None:
-            itself = f", {looked} themselves" if coverage.nodes_surveyed else ""
-            looked = f"{least}{coverage.nodes_total:,} nodes by what calico-node shows there{itself}"
-        inferred = f", {coverage.nodes_inferred:,} inferred from nodes alike" if coverage.nodes_inferred else ""
-        parts.append(looked + inferred)
-    if calico.remark:
-        parts.append(calico.remark)
-    text = "; ".join(parts) + "."
-    if report.target.kind != "cluster":
-        if report.calico.felix_settings is None:
-            text += " The cluster's own settings (Felix, kube-proxy, API address) were not looked at."
-        else:
-            text += f" Felix's settings are those of {report.calico.felix_settings}; kube-proxy's and the API"
-            text += " address were not looked at."
-    return text
-
-
-def _is_blind(report: Report) -> bool:
-    """Whether a cluster's nodes were left to the API alone."""
-    return report.target.kind == "cluster" and report.coverage.nodes_surveyed == 0 and report.expect is None
 
 
 _LEAD = 12
@@ -170,24 +87,11 @@ _LEAD = 12
 
 
 def _discovered(page: Page, report: Report) -> None:
-    found, platform = report.discovered, report.target.platform
-    if found is None:
-        return
-    endpoint = found.api_endpoint
-    server = f"{endpoint.host}:{endpoint.port}, {found.api_endpoint_reason}" if endpoint else found.api_endpoint_reason
-    calico = {"operator": "by the operator", "manifest": "by manifests", "none": "not installed"}
-    rows = (
-        ("platform", f"{platform.name} ({'; '.join(platform.evidence[:3])})" if platform else "none that is known"),
-        ("Kubernetes", report.target.server_version or ""),
-        ("Calico", calico.get(report.calico.install, "how it is installed is not known")),
-        ("dataplane", f"{found.dataplane}, as configured" if found.dataplane else "not known"),
-        ("kube-proxy", found.kube_proxy or "not known"),
-        ("API server", server),
-    )
-    page.line()
+    rows = discovered(report)
+    if rows:
+        page.line()
     for label, text in rows:
-        if text:
-            page.labelled(f"{label:>{_LEAD - 2}}", text, "bright_black", width=_LEAD)
+        page.labelled(f"{label:>{_LEAD - 2}}", text, "bright_black", width=_LEAD)
 
 
 def _label(finding: Finding, text: str) -> tuple[str, str, str]:
@@ -205,14 +109,13 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "on", _subjects(finding, total))
     _row(page, "", finding.message)
     if finding.inferred_from:
-        _row(page, "inferred", f"from {_names(finding.inferred_from)}")
+        _row(page, "inferred", f"from {names(finding.inferred_from, _SHOWN_NAMES)}")
     if finding.observed:
         _row(page, "seen", finding.observed)
     if finding.required:
         _row(page, "needed", finding.required)
-    if finding.overridden is not None and finding.overridden.status is not finding.status:
-        was = STATUS_WORDS[finding.overridden.status]
-        _row(page, "policy", f"the check itself says {was}; {finding.overridden.by} counts it otherwise")
+    if override(finding):
+        _row(page, "policy", override(finding))
     if finding.waived_by is not None:
         _row(page, "waived", finding.waived_by)
     if finding.in_baseline:
@@ -220,7 +123,10 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
     if finding.waiver_expired is not None:
         _row(page, "expired", f"the waiver: {finding.waiver_expired}")
     if finding.remediation is not None:
-        _remedy(page, finding.remediation)
+        _row(page, "do this", finding.remediation.text + costs(finding))
+        for command in finding.remediation.commands:
+            # Never wrapped: a command is there to be copied.
+            page.line(f"{'':{LABEL_WIDTH}}$ {command}")
     for entry in finding.evidence if with_evidence else ():
         where = f" [{entry.source.kind} {entry.source.locator}]" if entry.source else ""
         _row(page, "evidence", f"{entry.fact} = {entry.value}{where}")
@@ -230,17 +136,8 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
 
 def _accepted(page: Page, finding: Finding, total: int) -> None:
     on = f" on {_subjects(finding, total)}" if total > 1 and finding.scope == "node" else ""
-    word, why = ("KNOWN", finding.message) if finding.waived_by is None else ("WAIVED", finding.waived_by)
-    page.labelled(word, f"{finding.id} ({finding.status}){on}: {why}", "bright_black")
-
-
-def _remedy(page: Page, fix: Remediation) -> None:
-    costs = ["needs a reboot"] if fix.needs_reboot else []
-    costs += ["disrupts what runs there"] if fix.disruptive else []
-    _row(page, "do this", fix.text + (f" ({', '.join(costs)})" if costs else ""))
-    for command in fix.commands:
-        # Never wrapped: a command is there to be copied.
-        page.line(f"{'':{LABEL_WIDTH}}$ {command}")
+    why = finding.message if finding.waived_by is None else finding.waived_by
+    page.labelled(status_word(finding), f"{finding.id} ({finding.status}){on}: {why}", "bright_black")
 
 
 def _row(page: Page, label: str, text: str) -> None:
@@ -248,12 +145,7 @@ def _row(page: Page, label: str, text: str) -> None:
 
 
 def _subjects(finding: Finding, total: int) -> str:
-    return f"{len(finding.subjects):,} of {total:,} nodes: {_names(finding.subjects)}"
-
-
-def _names(names: Sequence[str]) -> str:
-    left = len(names) - _SHOWN_NAMES
-    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {left:,} more" if left > 0 else "")
+    return f"{len(finding.subjects):,} of {total:,} nodes: {names(finding.subjects, _SHOWN_NAMES)}"
 
 
 def _cannot_matter(finding: Finding) -> bool:
