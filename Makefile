@@ -25,6 +25,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck ebpfcheck/collect/survey.sh tests/kernels.sh .ci/run
 	$(BIN)/shellcheck --shell sh --exclude SC2034,SC2154 ebpfcheck/render/plan_prelude.sh
+	$(BIN)/shellcheck --shell sh --exclude SC2154 ebpfcheck/collect/trial.sh
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -14,8 +14,9 @@ from ebpfcheck.exitcodes import ExitCode, FailOn, exit_code, kernel_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.knowledge.types import Knowledge, Release
+from ebpfcheck.model.check import Check
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Endpoint, Install, Known, Reason
+from ebpfcheck.model.facts import NOT_SURVEYED, NOT_TRIED, TRIAL_FACTS, Endpoint, Install, Known, Reason
 from ebpfcheck.model.kernels import KernelQuestion, KernelReport, KernelResult
 from ebpfcheck.model.plan import Plan
 from ebpfcheck.model.report import (
@@ -84,8 +85,10 @@ class Judge:
         """
         settings = self._settings
         target, release, install = self._aim(snapshot)
-        concerned = [check for check in self._registry.checks if snapshot.cluster or check.scope == "node"]
+        concerned = [check for check in self._registry.checks if _concerns(check, snapshot)]
         checks = [check for check in self._checks if check in concerned]
+        if not checks and all(check.of_trial for check in self._checks):
+            raise UsageError("the checks that were picked take a trial (--trial kernel), which was not made")
         if not checks:
             raise UsageError("the checks that were picked are about a cluster, which was not looked at")
         judged = judge(snapshot, checks, release, install, settings.expect or "bpf")
@@ -249,6 +252,14 @@ class Judge:
         cluster = snapshot.cluster or ClusterFacts()
         target = target_version(self._knowledge, self._settings.calico_version, cluster)
         return target, self._knowledge.at(target.version), self._settings.install or _install(cluster)
+
+
+def _concerns(check: Check, snapshot: Snapshot) -> bool:
+    """Whether what a check is about was looked at, or was to be: a cluster, a node, what a trial asks the kernel."""
+    if not check.of_trial:
+        return snapshot.cluster is not None or check.scope == "node"
+    tried = [name for need in check.needs for name in need.facts if name in TRIAL_FACTS]
+    return any(getattr(kind, name) not in (NOT_TRIED, NOT_SURVEYED) for kind in snapshot.kinds for name in tried)
 
 
 def _is_partial(snapshot: Snapshot) -> bool:

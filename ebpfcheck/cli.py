@@ -83,6 +83,13 @@ class ProbeChoice(enum.StrEnum):
     pod = "pod"
 
 
+class TrialChoice(enum.StrEnum):
+    """What is tried on nodes beside looking at them."""
+
+    none = "none"
+    kernel = "kernel"
+
+
 class ProbeNodesChoice(enum.StrEnum):
     """Which nodes are looked at."""
 
@@ -310,6 +317,13 @@ ImageOption = Annotated[
     str | None,
     typer.Option(metavar="REF", help="The image of probe pods (default: the one that calico-node runs)."),
 ]
+TrialOption = Annotated[
+    TrialChoice,
+    typer.Option(
+        help="kernel: also ask the kernel itself, by bpf(2), what it can do; what that takes is made, and removed, in "
+        "a network namespace and a control group of its own."
+    ),
+]
 ProbeNamespaceOption = Annotated[str, typer.Option(metavar="NS", help="Where probe pods are made.")]
 ProbeTimeoutOption = Annotated[
     float, typer.Option(metavar="SECONDS", help="How long looking at one node may take at most.")
@@ -412,6 +426,7 @@ def node(
     become: Annotated[
         bool, typer.Option("--become", help="Run the survey as root, by sudo where it asks no password.")
     ] = False,
+    trial: TrialOption = TrialChoice.none,
     calico_version: CalicoVersionOption = None,
     install: InstallOption = None,
     format: FormatOption = None,
@@ -439,6 +454,7 @@ def node(
     your own ssh's, with its configuration, agent and known hosts, in batch mode.
 
     Examples: ebpfcheck node --calico-version v3.32 --save node.json
+              ebpfcheck node --trial kernel
               ebpfcheck node --become 'admin@node[01-40]' --jump bastion
     """
     started_at = datetime.now(UTC)
@@ -469,6 +485,7 @@ def node(
                 deadline=_deadline(deadline),
                 felix_config=felix_config,
                 endpoints=_endpoints(api_endpoint),
+                trial=trial.value,
             )
             judge = Judge(
                 _settings(
@@ -484,7 +501,7 @@ def node(
 
             if any((ssh_option, ssh_config, identity, jump, become, kubeconfig, context, deadline)):
                 raise _usage_error("options for SSH were given, but no TARGET, --hosts-file or --from-cluster")
-            with LocalTransport(endpoints=_endpoints(api_endpoint)).start(timeout) as running:
+            with LocalTransport(endpoints=_endpoints(api_endpoint), trial=trial.value).start(timeout) as running:
                 # Loaded while the survey runs, which takes about as long.
                 from ebpfcheck.app import Judge
                 from ebpfcheck.render import RENDERERS
@@ -515,6 +532,7 @@ def cluster(
     probe_namespace: ProbeNamespaceOption = "kube-system",
     concurrency: ConcurrencyOption = 8,
     probe_timeout: ProbeTimeoutOption = 120.0,
+    trial: TrialOption = TrialChoice.none,
     deadline: DeadlineOption = None,
     api_endpoint: ApiEndpointOption = None,
     scan_pods: Annotated[
@@ -551,7 +569,9 @@ def cluster(
     _end_on_sigterm()
     started_at = datetime.now(UTC)
     where = _Where(kubeconfig, context, timeout)
-    request = _probe_request(probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint)
+    request = _probe_request(
+        probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint, trial
+    )
 
     def prepared() -> tuple["Judge", list[tuple[str, str | None]]]:
         from ebpfcheck.app import Judge
@@ -1365,8 +1385,14 @@ def _probe_request(
     concurrency: int,
     timeout: float,
     api_endpoint: str | None,
+    trial: TrialChoice = TrialChoice.none,
 ) -> "ProbeRequest | None":
     """Return how to look at nodes, None where nobody is to; refuses what cannot be meant."""
+    if trial is not TrialChoice.none and probe is not ProbeChoice.pod:
+        raise _usage_error(
+            f"--trial {trial.value} needs --probe pod, as it takes a container of its own on each node; "
+            "`ebpfcheck node --trial` does it over SSH"
+        )
     if probe is ProbeChoice.none:
         is_narrowed = nodes is not ProbeNodesChoice.cohorts and _is_given("probe_nodes")
         if (image is not None and _is_given("image")) or api_endpoint is not None or is_narrowed:
@@ -1391,6 +1417,7 @@ def _probe_request(
         concurrency=_checked_concurrency(concurrency),
         timeout=timeout,
         endpoints=_endpoints(api_endpoint),
+        trial=trial.value,
     )
 
 

@@ -14,6 +14,7 @@ from ebpfcheck.model.facts import (
     API_FACTS,
     NOT_COLLECTED,
     NOT_SURVEYED,
+    NOT_TRIED,
     Absent,
     Dataplane,
     Fact,
@@ -286,7 +287,7 @@ def _is_blind(check: Check, kind: NodeKind) -> bool:
     """Whether what a check of a node needs at least is among what only a look at the node would have told."""
 
     def is_seen(need: Need[Any]) -> bool:
-        return any(getattr(kind, name, None) != NOT_SURVEYED for name in need.facts)
+        return any(getattr(kind, name, None) not in (NOT_SURVEYED, NOT_TRIED) for name in need.facts)
 
     of_node = [need for need in check.needs if need.mode != "of_cluster"]
     at_least = [need for need in of_node if need.mode != "optional"]
@@ -430,7 +431,7 @@ def _evidence(
         return Evidence(fact=name, value=excerpt(states or "no nodes", _EVIDENCE_LIMIT))
 
     # A fact that this kind of look never brings is evidence of nothing.
-    sought = [item for item in facts.items() if item[1] != NOT_COLLECTED]
+    sought = [item for item in facts.items() if item[1] not in (NOT_COLLECTED, NOT_TRIED)]
     return (*(entry(*item) for item in sought), *(shared(*item) for item in of_nodes.items()))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from ebpfcheck.collect.fleet import Fleet, Job
 from ebpfcheck.collect.ssh import SshClient, SshOptions, SshTransport
 from ebpfcheck.collect.targets import Target, read_targets
-from ebpfcheck.collect.transport import NotReachedError, Survey
+from ebpfcheck.collect.transport import NotReachedError, Survey, Trial
 from ebpfcheck.errors import CannotRunError, UsageError
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.facts import Endpoint, NodeFacts, SourceKind
@@ -36,6 +36,8 @@ class HostsRequest(msgspec.Struct, frozen=True, kw_only=True):
     felix_config: str | None = None
     endpoints: tuple[Endpoint, ...] = ()
     """Addresses of the API server that each host is to try."""
+    trial: Trial = "none"
+    """What each host is to try."""
 
 
 def snapshot_of_hosts(
@@ -63,7 +65,12 @@ def snapshot_of_hosts(
         interruption.watch()
         with contextlib.suppress(KeyboardInterrupt):
             # The second one, as the first is heeded by the fleet.
-            fleet.run([Job(name=one.name, transport=SshTransport(client, one, request.endpoints)) for one in targets])
+            fleet.run(
+                [
+                    Job(name=one.name, transport=SshTransport(client, one, request.endpoints, request.trial))
+                    for one in targets
+                ]
+            )
     if interruption.has_come() and not gathered.has_facts:
         raise KeyboardInterrupt
     return gathered.snapshot([target.name for target in targets])

@@ -16,7 +16,7 @@ from ebpfcheck.collect.fleet import Fleet, Job
 from ebpfcheck.collect.login import Login
 from ebpfcheck.collect.pods import Jobs, PodTransport
 from ebpfcheck.collect.requests import Listener
-from ebpfcheck.collect.transport import NotReachedError, Survey, Transport
+from ebpfcheck.collect.transport import NotReachedError, Survey, Transport, Trial
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Endpoint, Known, NodeFacts, Reason, SourceKind, Unknown
@@ -47,6 +47,8 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for each node."""
     endpoints: tuple[Endpoint, ...] = ()
     """Addresses of the API server to try; where there is none, those that were found."""
+    trial: Trial = "none"
+    """What probe pods are to try."""
     infers: bool = True
     """Whether nodes are taken to be like those alike that were looked at."""
 
@@ -126,7 +128,7 @@ def _road(
     if not image:
         words = "no calico-node runs whose image probe pods could use: give one with --image"
         raise NotReachedError(Reason.NOT_COLLECTED, words)
-    jobs = stack.enter_context(Jobs(client, request.namespace, image, endpoints, listener.notice))
+    jobs = stack.enter_context(Jobs(client, request.namespace, image, endpoints, listener.notice, request.trial))
     jobs.rehearse(request.timeout)
     return _Road(kind=SourceKind.POD, to=lambda node: PodTransport(jobs, node))
 

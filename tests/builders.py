@@ -1,5 +1,6 @@
 """Builds what the tests look at: survey documents as a node prints them, facts, snapshots."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,6 +192,36 @@ def facts(changes: dict[str, Part | None] | None = None, **more: Part | None) ->
 def known(value: Any) -> Fact[Any]:
     """Return a known fact."""
     return Known(value=value, source=0)
+
+
+def trial_said(changes: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """Return what a trial said on a kernel that lacks only netkit, with some answers changed, or left out (None).
+
+    `changes` are by TOPIC:NAME, of hooks of the root by root:NAME; `fields` are of the document.
+    """
+    told: dict[str, Any] = json.loads((FIXTURES / "trials" / "linux-6.18.json").read_text())
+    left = dict(changes or {})
+
+    def changed(listed: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+        pairs = [(one, left.pop(name.format(**one), {})) for one in listed]
+        return [{**one, **change} for one, change in pairs if change is not None]
+
+    told["answers"] = changed(told["answers"], "{topic}:{name}")
+    told["root_hooks"] = changed(told["root_hooks"], "root:{hook}")
+    assert not left, left
+    return {**told, **fields}
+
+
+def trial_part(changes: dict[str, Any] | None = None, **fields: Any) -> Part:
+    """Return the section of a survey document in which a trial says that."""
+    return Part(json.dumps(trial_said(changes, **fields)) + "\n", locator="bpf(2)")
+
+
+def tried(part: Part | None, **more: Part | None) -> NodeKind:
+    """Return the facts of the healthy node on which a trial was asked for that said this."""
+    named = {name.replace("_", "-"): one for name, one in more.items()}
+    survey = Survey(data=document({"trial": part, **named}), nonce=NONCE, trial="kernel")
+    return node_facts(survey, SourceKind.LOCAL, SourceIndex())[0].kind
 
 
 def kind(**changes: Fact[Any]) -> NodeKind:

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Fetches the Debian kernels that tests/live/test_real_kernels.py boots, each with its configuration (and that of 6.12 with
-# its network modules), into a directory
-# (.kernels of the checkout if none is given). One that is there already stays; one that cannot be had is named, and
-# the others are fetched. The machine's own apt is only asked for its mirror.
+# Fetches the Debian kernels that the tests in tests/live boot, each with its configuration and its network modules, into a
+# directory (.kernels of the checkout if none is given). One that is there whole stays; one that cannot be had is named,
+# and the others are fetched. The machine's own apt is only asked for its mirror.
 #
 #     tests/kernels.sh [DIRECTORY]
 
@@ -36,8 +35,8 @@ version_in() {
 # SUITE RELEASE DIRECTORY: unpacks that kernel and its configuration, under the paths that they have on a node.
 unpack() {
     mkdir -p "$3/debs"
-    # From 7.x on linux-image brings neither: the kernel is in linux-binary, its configuration in linux-base.
-    for package in "linux-image-$2" "linux-binary-$2" "linux-base-$2"; do
+    # From 7.x on linux-image brings none of it: the kernel is in linux-binary, its configuration in linux-base.
+    for package in "linux-image-$2" "linux-binary-$2" "linux-base-$2" "linux-modules-$2"; do
         if apt_of "$1" apt-cache show "$package" >/dev/null 2>&1; then
             (cd "$3/debs" && apt_of "$1" apt-get download "$package" >&2) || return 1
         fi
@@ -45,18 +44,25 @@ unpack() {
     for deb in "$3/debs"/*.deb; do
         # tar fails where one of the patterns is not in the package; what is there is looked at below.
         dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$3" --wildcards './boot/vmlinuz-*' './boot/config-*' \
-            './usr/lib/modules/*/vmlinuz' './usr/lib/modules/*/config' './usr/lib/modules/*/kernel/net/*' \
-            './usr/lib/modules/*/kernel/drivers/net/*' './usr/lib/modules/*/kernel/*crypto/*' 2>/dev/null || :
+            './usr/lib/modules/*/vmlinuz' './usr/lib/modules/*/config' '*/modules/*/kernel/net/*' \
+            '*/modules/*/kernel/drivers/net/*' '*/modules/*/kernel/*crypto/*' 2>/dev/null || :
     done
     rm -r "$3/debs"
-    [ -n "$(find "$3" -name 'vmlinuz*')" ] && [ -n "$(find "$3" -name 'config*')" ]
+    is_whole "$3"
+}
+
+# DIRECTORY: whether a kernel is in it with all that the tests need of it.
+is_whole() {
+    for wanted in 'vmlinuz*' 'config*' 'veth.ko*'; do
+        [ -n "$(find "$1" -name "$wanted")" ] || return 1
+    done
 }
 
 # NAME SUITE...: fetches the newest kernel of these suites, unless there is one of that name.
 fetch() {
     name=$1
     shift
-    if [ -e "$to/$name/release" ]; then return; fi
+    if [ -e "$to/$name/release" ] && is_whole "$to/$name"; then return; fi
     best=
     for suite; do
         version=$(version_in "$suite") || continue

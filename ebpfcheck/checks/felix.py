@@ -3,6 +3,7 @@
 import json
 import shlex
 
+from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Given, optional
 from ebpfcheck.model.facts import FelixSettings, Known, NodeKind
 
@@ -14,6 +15,15 @@ def settings(given: Given) -> FelixSettings | None:
     """Return what FelixConfiguration sets for the node, None where that is not known; asks for FELIX."""
     felix = given[FELIX]
     return felix.value if isinstance(felix, Known) else None
+
+
+def is_connect_time_off(release: Release, felix: FelixSettings) -> bool:
+    """Whether these settings turn connect-time load balancing off at a release."""
+    rule = release.add_ons.connect_time
+    if release.version.within(rule.mode_releases):
+        # Values are taken in any case.
+        return (felix.bpf_connect_time_load_balancing or rule.mode_default).lower() == rule.mode_off.lower()
+    return felix.bpf_connect_time_load_balancing_enabled is False
 
 
 def set_command(setting: str, value: str | int) -> str:

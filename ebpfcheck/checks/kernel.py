@@ -1,14 +1,18 @@
 """The kernel: its version, known bad pairs, BTF, configuration, lockdown, architecture, JIT settings."""
 
 import re
+from typing import Any
 
 import msgspec
 
+from ebpfcheck.checks.bpf_needs import ATTACHMENTS, DEVICES, KERNEL_ANSWERS, answer_of, kernel_lacks
 from ebpfcheck.checks.gate import FelixAnswer, ask_felix, is_enterprise_linux, meets_documented
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import (
     Given,
+    Need,
     Outcome,
+    Rung,
     check,
     fail,
     first_of,
@@ -18,10 +22,11 @@ from ebpfcheck.model.check import (
     required,
     settled,
     unknown,
+    unseen,
     warn,
 )
-from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown
-from ebpfcheck.model.report import Remediation, Severity
+from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Unknown, Untold
+from ebpfcheck.model.report import Remediation, Severity, Status
 from ebpfcheck.model.text import excerpt
 from ebpfcheck.versions import KernelRelease
 
@@ -29,6 +34,8 @@ FALLBACK = (
     "Felix would log one error line, silently go back to the standard dataplane and stay Running; with kube-proxy "
     "gone the node then has no services"
 )
+
+_GATE = "Felix goes by its version alone"
 
 _RELEASE_IN_PROC_VERSION = re.compile(r"Linux version (\S+)")
 
@@ -179,12 +186,31 @@ def no_release(given: Given) -> Outcome:
     title="Kernel version",
     category="kernel",
     severity=Severity.BLOCKER,
-    needs=(KERNEL, RELEASE, OS, OS_IMAGE),
+    needs=(KERNEL, RELEASE, OS, OS_IMAGE, *KERNEL_ANSWERS),
 )
 def kernel_version(given: Given) -> Outcome:
-    """Felix's own test, the documented floor, and the difference."""
+    """Felix's own test, the documented floor, and the difference; a trial's answer where it says otherwise."""
     strings = strings_of(given)
-    return no_release(given) if strings is None else judge_version(given.release, strings).outcome
+    if strings is None:
+        return no_release(given)
+    outcome = judge_version(given.release, strings).outcome
+    said = _said_by_trial(given, outcome)
+    return msgspec.structs.replace(outcome, message=f"{outcome.message} {said}") if said else outcome
+
+
+def _said_by_trial(given: Given, outcome: Outcome) -> str:
+    """Return what the kernel itself answered, where that is another answer than its version gives."""
+    lacking = kernel_lacks(given)
+    if lacking is None or outcome.status is Status.UNKNOWN:
+        return ""
+    if lacking:
+        accepts = outcome.status is not Status.FAIL
+        return f"The kernel itself, asked by bpf(2), lacks what is needed (node.bpf.*): {_GATE}." if accepts else ""
+    if outcome.status is Status.FAIL:
+        return f"The kernel itself, asked by bpf(2), has all that the programs need; but {_GATE}."
+    if outcome.status is Status.WARN:
+        return "The kernel itself, asked by bpf(2), has all that the programs need."
+    return ""
 
 
 _BTF = settled(NodeKind.vmlinux_btf)
@@ -214,8 +240,11 @@ def kernel_btf(given: Given) -> Outcome:
     return passed("missing", message, observed=observed, required=needed, note=True)
 
 
-_CONFIG = required(NodeKind.kernel_config)
+# Where there is no configuration to read, the kernel's answers may settle it.
+_SETTLED: Need[Rung[Any]] = first_of(NodeKind.kernel_config, NodeKind.trial_attachments)
+_CONFIG = optional(NodeKind.kernel_config)
 _FILESYSTEMS = optional(NodeKind.filesystems)
+_JIT_ENABLE_SEEN = optional(NodeKind.bpf_jit_enable)
 
 
 @check(
@@ -223,16 +252,22 @@ _FILESYSTEMS = optional(NodeKind.filesystems)
     title="Kernel configuration",
     category="kernel",
     severity=Severity.BLOCKER,
-    needs=(_CONFIG, _FILESYSTEMS, RELEASE),
+    needs=(_SETTLED, _CONFIG, _FILESYSTEMS, RELEASE, _JIT_ENABLE_SEEN, ATTACHMENTS, DEVICES),
 )
 def kernel_config(given: Given) -> Outcome:
     """The options without which programs do not load or attach."""
-    options = given[_CONFIG]
-    config = dict(options)
-    filesystems = given[_FILESYSTEMS]
-    # What the running kernel shows outranks what a file says of it.
-    if isinstance(filesystems, Known) and "bpf" in filesystems.value:
-        config["CONFIG_BPF_SYSCALL"] = "y"
+    options, shown = given[_CONFIG], _shown_options(given)
+    if not isinstance(options, Known):
+        open_options = [one.option for one in given.release.config if one.option not in shown]
+        if open_options:
+            return unseen(
+                "config-unseen",
+                f"The kernel, asked by bpf(2), shows some of its configuration, but not {', '.join(open_options)}, and "
+                "there is no file to tell",
+                options,
+            )
+        return passed("shown", "The kernel, asked by bpf(2), shows that it is configured for what Felix needs.")
+    config = {**dict(options.value), **shown}
     lacking = [
         option
         for option in given.release.config
@@ -258,7 +293,31 @@ def kernel_config(given: Given) -> Outcome:
     return warn(cause, message, observed=observed, required=needed, remediation=fix)
 
 
+def _shown_options(given: Given) -> dict[str, str]:
+    """Return the options that the running kernel shows to be set, which outranks what a file says of it."""
+    filesystems, attachments, devices = given[_FILESYSTEMS], given[ATTACHMENTS], given[DEVICES]
+    shown = []
+    if isinstance(filesystems, Known) and "bpf" in filesystems.value:
+        shown.append("CONFIG_BPF_SYSCALL")
+    if isinstance(attachments, Known):
+        yes = attachments.value.yes
+        if "clsact/veth" in yes:
+            shown += ["CONFIG_NET_CLS_ACT", "CONFIG_NET_SCH_INGRESS", "CONFIG_NET_CLS_BPF"]
+        if "cgroup/connect4" in yes or "cgroup-legacy/connect4" in yes:
+            shown.append("CONFIG_CGROUP_BPF")
+    if isinstance(devices, Known) and "vxlan-external" in devices.value.yes:
+        shown.append("CONFIG_VXLAN")
+    if isinstance(given[_JIT_ENABLE_SEEN], Known):
+        shown.append("CONFIG_BPF_JIT")
+    return dict.fromkeys(shown, "y")
+
+
 def _attaches_by_tcx(given: Given) -> bool:
+    attachments = given[ATTACHMENTS]
+    if given.release.tcx_from_kernel is not None and isinstance(attachments, Known):
+        answer = answer_of(attachments.value, "tcx/veth")
+        if not isinstance(answer, Untold):
+            return answer is None
     release = given[RELEASE]
     kernel = KernelRelease.parse(release.value) if isinstance(release, Known) else None
     first = KernelRelease.parse(given.release.tcx_from_kernel or "")

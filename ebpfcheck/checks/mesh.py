@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ebpfcheck.checks.felix import is_connect_time_off
 from ebpfcheck.checks.kube_proxy_state import Felix, felix_of
 from ebpfcheck.knowledge.add_on_tables import Mesh
 from ebpfcheck.model.check import Given, Outcome, check, optional, over_nodes, passed, unknown, unseen, warn
@@ -86,15 +87,12 @@ def mesh_ctlb(given: Given) -> Outcome:
 def _state(given: Given, settings: FelixSettings) -> Literal["on", "off", "cut off"]:
     """Return whether connections are balanced as they are made; off: by something else; cut off: by nothing."""
     rule, calico = given.release.add_ons.connect_time, given.release.version
+    if not is_connect_time_off(given.release, settings):
+        return "on"
     if calico.within(rule.mode_releases):
         # Variables are taken in any case.
-        mode = settings.bpf_connect_time_load_balancing or rule.mode_default
         stand_in = settings.bpf_host_networked_nat_without_ctlb or ""
-        if mode.lower() != rule.mode_off.lower():
-            return "on"
         return "cut off" if stand_in.lower() == rule.stand_in_off.lower() else "off"
-    if settings.bpf_connect_time_load_balancing_enabled is not False:
-        return "on"
     gates: str | None = None
     if calico.within(rule.gate_in_override):
         gates = settings.feature_detect_override

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 
 from ebpfcheck.collect.output import SurveyProcess
-from ebpfcheck.collect.transport import SURVEY_SCRIPT, Survey, cut_words, survey_arguments
+from ebpfcheck.collect.transport import Survey, Trial, cut_words, open_survey, survey_arguments
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import Endpoint, SourceKind
 
@@ -16,8 +16,15 @@ class LocalTransport:
 
     kind = SourceKind.LOCAL
 
-    def __init__(self, shell: tuple[str, ...] = ("sh",), endpoints: Sequence[Endpoint] = (), root: str = "/") -> None:
+    def __init__(
+        self,
+        shell: tuple[str, ...] = ("sh",),
+        endpoints: Sequence[Endpoint] = (),
+        root: str = "/",
+        trial: Trial = "none",
+    ) -> None:
         self._shell = shell
+        self._trial: Trial = trial
         self._endpoints = endpoints
         self._root = root
 
@@ -27,7 +34,7 @@ class LocalTransport:
         if program is None:
             raise CannotRunError(f"this machine has no {self._shell[0]} to run the survey with")
         nonce = os.urandom(16).hex()
-        with SURVEY_SCRIPT.open("rb") as script:
+        with open_survey(self._trial, timeout) as script:
             try:
                 process = subprocess.Popen(  # noqa: S603 - our own script under the system's shell
                     (program, *self._shell[1:], "-s", *survey_arguments(nonce, self._endpoints, self._root)),
@@ -38,7 +45,7 @@ class LocalTransport:
                 )
             except OSError as error:
                 raise CannotRunError(f"{program} could not be started: {error.strerror} ({error.filename})") from error
-        return LocalSurvey(process, nonce, timeout)
+        return LocalSurvey(process, nonce, timeout, self._trial)
 
 
 class LocalSurvey(SurveyProcess):
@@ -48,5 +55,9 @@ class LocalSurvey(SurveyProcess):
         """Wait for the survey's end or its deadline and return what was printed until then."""
         output = self.output()
         return Survey(
-            data=output.stdout, nonce=self._nonce, cut=output.cut, detail=cut_words(output.cut, self._timeout)
+            data=output.stdout,
+            nonce=self._nonce,
+            cut=output.cut,
+            detail=cut_words(output.cut, self._timeout),
+            trial=self._trial,
         )

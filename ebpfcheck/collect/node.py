@@ -6,12 +6,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import distro
 import msgspec
 
-from ebpfcheck.collect import endpoints, hooks, host, network
+from ebpfcheck.collect import endpoints, hooks, host, network, trial
 from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
 from ebpfcheck.collect.mounts import MountTable, mount_holding, normal_path, parse_mount_table, visible_at
 from ebpfcheck.collect.sections import SectionReader, behind, number, one_line
@@ -162,8 +162,14 @@ class _Reader(SectionReader):
                 run_calico=behind(file_view, self._run_calico(mounts)),
                 calico_cgroup=_mounted(mounts, "/run/calico/cgroup"),
                 api_endpoints=behind(network_view, endpoints.trials(self, self._kind)),
+                **self._trial_facts(kernel_view),
             ),
         )
+
+    def _trial_facts(self, kernel_view: Unknown | None) -> dict[str, Fact[Any]]:
+        if self._trial == "none":
+            return {}
+        return {name: behind(kernel_view, fact) for name, fact in trial.facts(self).items()}
 
     # Where the survey ran, and so whose files, mounts and kernel it saw.
 

@@ -11,6 +11,7 @@ import msgspec
 
 from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.collect.process import end_tree
+from ebpfcheck.collect.transport import Trial
 from ebpfcheck.model.facts import Reason
 
 # How long a process that has closed its output may take to end by itself, in seconds.
@@ -87,8 +88,9 @@ def _rest(stream: IO[bytes]) -> bytes:
 class SurveyProcess:
     """A process that prints a survey; leaving the `with` block ends it and all that it started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], nonce: str, timeout: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], nonce: str, timeout: float, trial: Trial = "none") -> None:
         self._process = process
+        self._trial: Trial = trial
         self._nonce = nonce
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout

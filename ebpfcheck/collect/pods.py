@@ -13,7 +13,7 @@ from ebpfcheck.collect import wire
 from ebpfcheck.collect.apiclient import ApiClient, ApiError, ListDecoders, Listing, read_list
 from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.collect.login import Login
-from ebpfcheck.collect.transport import SURVEY_SCRIPT, NotReachedError, Survey, cut_words, survey_arguments
+from ebpfcheck.collect.transport import NotReachedError, Survey, Trial, cut_words, survey_arguments, survey_text
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 from ebpfcheck.model.text import excerpt
@@ -27,6 +27,9 @@ _HOST = "/host"
 # What the survey needs beside being root: the namespaces of process 1, directories of others, tables of the firewall,
 # and the list of BPF programs, which the kernel gives to CAP_SYS_ADMIN alone.
 _CAPABILITIES = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE")
+# What a trial needs beside those: to raise the limit of locked memory, against which older kernels count BPF
+# maps. SYS_ADMIN includes BPF and PERFMON, of which older container runtimes know not even the names.
+_TRIAL_CAPABILITIES = ("SYS_RESOURCE",)
 # How long the cluster keeps a Job beyond the time that the survey may take, in seconds, and one that has ended.
 _GRACE, _TTL = 30, 120
 # How long the controller may take to make a pod for a Job, in seconds.
@@ -56,9 +59,11 @@ class Jobs:
         image: str,
         endpoints: Sequence[Endpoint],
         on_left: Callable[[str], None],
+        trial: Trial = "none",
     ) -> None:
         """Keep what Jobs are made by; `on_left` is told where some may be left."""
         self._on_left = on_left
+        self.trial: Trial = trial
         self._client = client
         self.namespace = namespace
         self._image = image
@@ -149,15 +154,18 @@ class Jobs:
         with self._lock:
             name = f"ebpfcheck-{self._run}-{next(self._numbers)}"
         arguments = survey_arguments(nonce, self._endpoints, _HOST)
-        job = job_manifest(name, node, self._run, self._image, arguments, int(timeout) + _GRACE)
+        job = job_manifest(name, node, self._run, self._image, arguments, int(timeout) + _GRACE, self.trial)
         return name, msgspec.json.encode(job)
 
 
 _POD_LIST = ListDecoders(wire.ProbedPod)
 
 
-def job_manifest(name: str, node: str, run: str, image: str, arguments: Sequence[str], deadline: int) -> dict[str, Any]:
+def job_manifest(
+    name: str, node: str, run: str, image: str, arguments: Sequence[str], deadline: int, trial: Trial = "none"
+) -> dict[str, Any]:
     """Return the Job that surveys one node, to last `deadline` seconds at most."""
+    capabilities = _CAPABILITIES if trial == "none" else (*_CAPABILITIES, *_TRIAL_CAPABILITIES)
     labels = {
         "app.kubernetes.io/name": "ebpfcheck",
         "app.kubernetes.io/component": "probe",
@@ -170,7 +178,7 @@ def job_manifest(name: str, node: str, run: str, image: str, arguments: Sequence
         "name": _CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["/bin/sh", "-c", SURVEY_SCRIPT.read_text(encoding="utf-8"), "sh", *arguments],
+        "command": ["/bin/sh", "-c", survey_text(trial, deadline - _GRACE), "sh", *arguments],
         "resources": {
             "requests": {"cpu": "10m", "memory": "32Mi"},
             "limits": {"cpu": "500m", "memory": "128Mi"},
@@ -180,7 +188,7 @@ def job_manifest(name: str, node: str, run: str, image: str, arguments: Sequence
             "runAsNonRoot": False,
             "privileged": False,
             "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"], "add": list(_CAPABILITIES)},
+            "capabilities": {"drop": ["ALL"], "add": list(capabilities)},
             "seccompProfile": {"type": "RuntimeDefault"},
             # Where SELinux enforces, an ordinary container may not read the node's files; elsewhere it means nothing.
             "seLinuxOptions": {"type": "spc_t"},
@@ -284,11 +292,11 @@ class PodSurvey:
             raise NotReachedError(error.reason, f"the pod on it: {error.words}") from error
         mark = f"ebpfcheck-{self._nonce}".encode()
         if mark + b" done" in data:
-            return Survey(data=data, nonce=self._nonce)
+            return Survey(data=data, nonce=self._nonce, trial=self._jobs.trial)
         if mark + b" begin" in data:
             detail = trouble.words if trouble else "the end of the pod's log is missing"
             cut = trouble.reason if trouble else Reason.TRUNCATED
-            return Survey(data=data, nonce=self._nonce, cut=cut, detail=detail)
+            return Survey(data=data, nonce=self._nonce, cut=cut, detail=detail, trial=self._jobs.trial)
         if trouble is not None:
             raise trouble
         said = excerpt(data[:600].decode("utf-8", "backslashreplace").strip(), 300)

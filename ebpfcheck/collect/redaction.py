@@ -38,6 +38,7 @@ from ebpfcheck.model.facts import (
     FELIX_NOT_GIVEN,
     NOT_COLLECTED,
     NOT_SURVEYED,
+    NOT_TRIED,
     ONLY_VERIFIED,
     AttachedProgram,
     AttachedPrograms,
@@ -54,8 +55,12 @@ from ebpfcheck.model.facts import (
     NodeKind,
     OsRelease,
     Place,
+    Refusal,
+    RootHook,
     Source,
+    TrialAnswers,
     Unknown,
+    Untold,
     Vxlan,
 )
 from ebpfcheck.model.snapshot import NodeTraits, Problem, Snapshot, Unseen
@@ -255,10 +260,21 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "unmanaged_devices": Rule.WORDS,
         "run_calico": Rule.KEPT,
         "calico_cgroup": Rule.TEXT,
+        "trial_maps": Rule.KEPT,
+        "trial_programs": Rule.KEPT,
+        "trial_helpers": Rule.KEPT,
+        "trial_features": Rule.KEPT,
+        "trial_attachments": Rule.KEPT,
+        "trial_devices": Rule.KEPT,
+        "trial_root_hooks": Rule.KEPT,
         "calico_node_pod": Rule.KEPT,
         "felix_log": Rule.TEXT,
         "felix_metrics": Rule.KEPT,
     },
+    TrialAnswers: {"yes": Rule.KEPT, "left": Rule.TEXT, "by": Rule.KEPT},
+    Refusal: {"name": Rule.KEPT, "errno": Rule.KEPT, "words": Rule.TEXT},
+    Untold: {"name": Rule.KEPT, "errno": Rule.KEPT, "words": Rule.TEXT, "needs": Rule.KEPT},
+    RootHook: {"hook": Rule.KEPT},
     CalicoNodePod: {"phase": Rule.KEPT, "waiting": Rule.KEPT},
     ContainerExit: {"container": Rule.KEPT},
     FelixLog: {
@@ -389,7 +405,7 @@ _READ_OPTIONS = frozenset(
 )
 _PRIVATE_VARIABLE = re.compile(r"(?!FELIX_BPF).*(?:PASS|SECRET|TOKEN|KEY|CERT|CN$|SAN$|ADDR)")
 # What these say was written here, whatever a node may be called.
-_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, ONLY_VERIFIED, FELIX_NOT_GIVEN, SCAN_NOT_ASKED)
+_OUR_OWN_WORDS = (NOT_COLLECTED, NOT_SURVEYED, NOT_TRIED, ONLY_VERIFIED, FELIX_NOT_GIVEN, SCAN_NOT_ASKED)
 
 # Names that say what kind of server they are of, not whose.
 _USUAL_CLUSTERS = ("kubernetes", "cluster.local")

@@ -23,6 +23,7 @@ class SectionReader:
         self.cut = survey.cut or Reason.TRUNCATED
         self._kind = kind
         self._declared = survey.declared
+        self._trial = survey.trial
         self._sources = sources
         self.root_hint = "; run as root to see it" if self._uid() else ""
 
@@ -48,6 +49,10 @@ class SectionReader:
         """Return the index of the source that a section comes from."""
         section = self._sections.get(name)
         return self._sources.add(Source(kind=self._kind, locator=section.locator if section else f"survey: {name}"))
+
+    def called(self, locator: str) -> int:
+        """Return the index of a source that is no section's own: what was called to get a part of one."""
+        return self._sources.add(Source(kind=self._kind, locator=locator))
 
     def text(self, name: str) -> str:
         """Return what a section says, nothing if that could not be had."""

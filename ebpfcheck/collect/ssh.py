@@ -16,7 +16,7 @@ import msgspec
 from ebpfcheck.collect.output import Output, SurveyProcess, read_output
 from ebpfcheck.collect.process import end_tree
 from ebpfcheck.collect.targets import Target, parse_target
-from ebpfcheck.collect.transport import SURVEY_SCRIPT, NotReachedError, Survey, cut_words, survey_arguments
+from ebpfcheck.collect.transport import NotReachedError, Survey, Trial, cut_words, open_survey, survey_arguments
 from ebpfcheck.errors import CannotRunError, UsageError
 from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 from ebpfcheck.model.text import excerpt
@@ -156,15 +156,18 @@ class SshTransport:
 
     kind = SourceKind.SSH
 
-    def __init__(self, client: SshClient, target: Target, endpoints: Sequence[Endpoint] = ()) -> None:
+    def __init__(
+        self, client: SshClient, target: Target, endpoints: Sequence[Endpoint] = (), trial: Trial = "none"
+    ) -> None:
         self._client = client
+        self._trial: Trial = trial
         self._target = target
         self._endpoints = endpoints
 
     def start(self, timeout: float) -> "SshSurvey":
         """Start survey.sh on the host, to last `timeout` seconds at most; NotReachedError if ssh cannot be started."""
         nonce = os.urandom(16).hex()
-        with SURVEY_SCRIPT.open("rb") as script:
+        with open_survey(self._trial, timeout) as script:
             try:
                 process = subprocess.Popen(  # noqa: S603 - the user's own ssh
                     self._client.command(self._target, survey_arguments(nonce, self._endpoints)),
@@ -175,7 +178,7 @@ class SshTransport:
                 )
             except OSError as error:
                 raise NotReachedError(Reason.UNREACHABLE, f"ssh could not be started: {error.strerror}") from error
-        return SshSurvey(process, nonce, timeout)
+        return SshSurvey(process, nonce, timeout, self._trial)
 
 
 class SshSurvey(SurveyProcess):
@@ -188,9 +191,15 @@ class SshSurvey(SurveyProcess):
         if mark + b" begin" not in output.stdout:
             raise _not_reached(output, self._timeout)
         if mark + b" done" in output.stdout:
-            return Survey(data=output.stdout, nonce=self._nonce)
+            return Survey(data=output.stdout, nonce=self._nonce, trial=self._trial)
         detail = cut_words(output.cut, self._timeout) or f"the survey was cut off before its end{_after(_told(output))}"
-        return Survey(data=output.stdout, nonce=self._nonce, cut=output.cut or Reason.TRUNCATED, detail=detail)
+        return Survey(
+            data=output.stdout,
+            nonce=self._nonce,
+            cut=output.cut or Reason.TRUNCATED,
+            detail=detail,
+            trial=self._trial,
+        )
 
 
 def _after(words: str) -> str:

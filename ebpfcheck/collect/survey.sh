@@ -551,5 +551,7 @@ while [ $# -gt 1 ]; do
     try_endpoint
 done
 
+# A trial that was asked for is put in here.
+
 printf '\n%s done\n' "$mark"
 exit 0

@@ -1,9 +1,10 @@
 """Roads to a node: what every transport does, and what it brings back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import IO, Literal, Protocol, Self
 
 import msgspec
 
@@ -11,6 +12,11 @@ from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 
 SURVEY_SCRIPT = Path(__file__).with_name("survey.sh")
+Trial = Literal["none", "kernel"]
+"""What is tried on a node beside the survey; the trial's words are the last section of the survey's document."""
+_TRIAL_SCRIPT = Path(__file__).with_name("trial.sh")
+_TRIAL_PROGRAM = Path(__file__).parent.with_name("trial") / "kernel.py"
+_TRIAL_PLACE = "# A trial that was asked for is put in here.\n"
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +28,46 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     declared: tuple[str, ...] = ()
     """Paths of the node that the container in which the survey ran shows at the same path."""
+    trial: Trial = "none"
+    """What was to be tried, whether or not it came to that."""
+
+
+# The longest that a trial may take, in seconds, and which part of what there is for the node.
+_TRIAL_LIMIT, _TRIAL_SHARE = 60, 0.6
+
+
+def survey_text(trial: Trial, timeout: float) -> str:
+    """Return survey.sh with what a trial takes, for a shell to run; `timeout` (seconds) is for all of it.
+
+    The program of the trial goes along as a word of the shell's own, not as a file, which a node may have no place for.
+    """
+    text = SURVEY_SCRIPT.read_text(encoding="utf-8")
+    if trial == "none":
+        return text
+    # Imported here since most runs do without.
+    from shlex import quote
+
+    before, place, after = text.partition(_TRIAL_PLACE)
+    if not place:
+        raise ValueError("survey.sh has no place for a trial")
+    program = quote(_TRIAL_PROGRAM.read_text(encoding="utf-8"))
+    limit = max(1, int(min(_TRIAL_LIMIT, timeout * _TRIAL_SHARE)))
+    return f"{before}limit={limit}\nprogram={program}\n{_TRIAL_SCRIPT.read_text(encoding='utf-8')}{after}"
+
+
+@contextmanager
+def open_survey(trial: Trial, timeout: float) -> Iterator[IO[bytes]]:
+    """Open what a shell on a node is given on stdin; `timeout` (seconds) is for all of it."""
+    if trial == "none":
+        with SURVEY_SCRIPT.open("rb") as script:
+            yield script
+        return
+    from tempfile import TemporaryFile
+
+    with TemporaryFile() as script:
+        script.write(survey_text(trial, timeout).encode())
+        script.seek(0)
+        yield script
 
 
 def survey_arguments(nonce: str, endpoints: Sequence[Endpoint] = (), root: str = "/") -> tuple[str, ...]:

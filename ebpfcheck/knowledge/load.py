@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from ebpfcheck.knowledge.add_on_tables import AddOnTables
+from ebpfcheck.knowledge.bpf_tables import BpfTables
 from ebpfcheck.knowledge.calico_tables import CalicoTables
 from ebpfcheck.knowledge.feature_tables import FeatureTables
 from ebpfcheck.knowledge.health_tables import HealthTables
@@ -30,6 +31,7 @@ def load_knowledge() -> Knowledge:
     return Knowledge(
         releases=_read("releases.toml", Releases),
         kernel=_read("kernel.toml", KernelTables),
+        bpf=_read("bpf_needs.toml", BpfTables),
         node=_read("node.toml", NodeTables),
         network=_read("network.toml", NetworkTables),
         calico=_read("calico.toml", CalicoTables),

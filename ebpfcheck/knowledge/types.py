@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from ebpfcheck.knowledge.add_on_tables import AddOnTables
+from ebpfcheck.knowledge.bpf_tables import BpfNeed, BpfTables
 from ebpfcheck.knowledge.calico_tables import CalicoTables, VxlanBug
 from ebpfcheck.knowledge.feature_tables import FeatureTables
 from ebpfcheck.knowledge.health_tables import HealthTables
@@ -66,6 +67,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured | None
     losses: tuple[Loss, ...]
     debug_bug: DebugBug | None
+    bpf_needs: tuple[BpfNeed, ...]
+    """Empty where they are not known."""
     btf: Btf | None
     config: tuple[ConfigOption, ...]
     tcx_from_kernel: str | None
@@ -131,6 +134,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
 
     releases: Releases
     kernel: KernelTables
+    bpf: BpfTables
     node: NodeTables
     network: NetworkTables
     calico: CalicoTables
@@ -174,6 +178,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             measured=_first(kernel.measured, version),
             losses=tuple(loss for loss in kernel.loss if version.within(loss.releases)),
             debug_bug=_first(kernel.debug_bug, version),
+            bpf_needs=tuple(need for need in self.bpf.need if version.within(need.releases) is True),
             btf=_first(kernel.btf, version),
             config=kernel.config,
             tcx_from_kernel=kernel.tcx.kernel if version.within(kernel.tcx.releases) else None,

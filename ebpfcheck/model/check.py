@@ -118,6 +118,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[Need[Any], ...]
     docs_url: str
     judge: Callable[[Given], Outcome]
+    of_trial: bool = False
+    """Whether it rests on a trial, and is left out where none was asked for."""
 
 
 DOCS_URL = "https://github.com/ebpfcheck/ebpfcheck/blob/main/docs/checks/"
@@ -132,6 +134,7 @@ def check(
     needs: tuple[Need[Any], ...],
     scope: Literal["node", "cluster"] = "node",
     docs_url: str = "",
+    of_trial: bool = False,
 ) -> Callable[[Callable[[Given], Outcome]], Check]:
     """Make a Check of the decorated function."""
 
@@ -148,6 +151,7 @@ def check(
             needs=needs,
             docs_url=docs_url or f"{DOCS_URL}{id}.md",
             judge=judge,
+            of_trial=of_trial,
         )
 
     return make

@@ -67,6 +67,7 @@ Fact: TypeAlias = Known[T] | Absent | Unknown
 NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
 NOT_SURVEYED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a look at the node itself tells, not the API")
 ONLY_VERIFIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only `ebpfcheck verify` reads that")
+NOT_TRIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a trial asks the kernel itself (--trial kernel)")
 FELIX_NOT_GIVEN = Unknown(
     reason=Reason.NOT_COLLECTED, detail="a node does not show it; --felix-config reads it from a file"
 )
@@ -304,6 +305,47 @@ class FelixMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """How many of them it could not load programs for; None where it does not say."""
 
 
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the kernel says it lacks, by the errno and the words in which it said so."""
+
+    name: str
+    errno: str = ""
+    words: str = ""
+
+
+class Untold(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the kernel was asked for and did not tell, and why."""
+
+    name: str
+    errno: str = ""
+    words: str = ""
+    needs: tuple[str, ...] = ()
+    """The capabilities (BPF, NET_ADMIN ...) of which one or more would let it be told; empty where that is not why."""
+
+
+class TrialAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """What the kernel answered when it was asked for one kind of thing, each by its name as docs/checks has them."""
+
+    yes: tuple[str, ...] = ()
+    no: tuple[Refusal, ...] = ()
+    untold: tuple[Untold, ...] = ()
+    left: str = ""
+    """Why the rest was not asked; empty where all was."""
+    by: Literal["bpf", "bpftool"] = "bpf"
+    """What asked; bpftool tells types alone, not what follows a slash."""
+
+
+class RootHook(msgspec.Struct, frozen=True, kw_only=True):
+    """What is attached to a hook (connect4, sendmsg6 ...) of the root of cgroup2."""
+
+    hook: str
+    programs: int = 0
+    flags: int = 0
+    """How it is attached: 0 exclusively, 1 so that groups below may override it, 2 beside others."""
+    untold: Untold | None = None
+    """Why that could not be told; None where it was."""
+
+
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """What differs on every node."""
 
@@ -415,6 +457,20 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """What is mounted at /run/calico/cgroup."""
     api_endpoints: Fact[tuple[EndpointTrial, ...]] = NOT_COLLECTED
     """Addresses of the API server that the survey was given to try, the one to use first; Absent where none was."""
+    trial_maps: Fact[TrialAnswers] = NOT_TRIED
+    """Types of BPF maps with the flags that they were made with; this and the next six take a trial."""
+    trial_programs: Fact[TrialAnswers] = NOT_TRIED
+    """Types of BPF programs, with a slash before the hook where the type has several."""
+    trial_helpers: Fact[TrialAnswers] = NOT_TRIED
+    """Helpers that programs may call, each as TYPE/HELPER."""
+    trial_features: Fact[TrialAnswers] = NOT_TRIED
+    """What else the verifier takes: callbacks, atomics, timers ..."""
+    trial_attachments: Fact[TrialAnswers] = NOT_TRIED
+    """Ways of attaching programs, tried on devices and a control group that the trial made."""
+    trial_devices: Fact[TrialAnswers] = NOT_TRIED
+    """Network devices, made and brought up in a namespace of the trial's own."""
+    trial_root_hooks: Fact[tuple[RootHook, ...]] = NOT_TRIED
+    """What others have attached to the hooks of cgroup2's root that connect-time load balancing uses."""
     calico_node_pod: Fact[CalicoNodePod] = ONLY_VERIFIED
     """Absent where calico-node has no pod on the node. This and the next two are read by `ebpfcheck verify` alone."""
     felix_log: Fact[FelixLog] = ONLY_VERIFIED
@@ -437,6 +493,13 @@ API_FACTS = frozenset(
     }
 )  # fmt: skip
 """The facts of a node that the API gives; all others take a look at the node itself."""
+TRIAL_FACTS = frozenset(
+    {
+        "trial_maps", "trial_programs", "trial_helpers", "trial_features", "trial_attachments", "trial_devices",
+        "trial_root_hooks",
+    }
+)  # fmt: skip
+"""The facts of a node that only a trial gives; without one, they are NOT_TRIED."""
 OWN_FACTS = frozenset({"felix", "calico_node_pod", "felix_log", "felix_metrics"})
 """Those of them that nodes alike need not share."""
 

@@ -1,11 +1,13 @@
 """Boots Debian's kernels in a virtual machine, with a root file system that is packed for the occasion."""
 
+import importlib.util
 import io
 import lzma
 import platform
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -29,15 +31,15 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /run
 mount -t securityfs securityfs /sys/kernel/security
-for module in {modules}; do insmod /modules/$module.ko; done
+for module in $(cat /modules/order); do insmod /modules/$module.ko; done
 ip link set lo up
 {commands}
-{shell} -s nonce < /survey.sh > /results/stdout 2> /results/stderr
 # The second serial port carries bytes; a terminal would turn LF into CR LF.
 stty -F /dev/ttyS1 raw
-tar -c -f /dev/ttyS1 -C /results stdout stderr
+tar -c -f /dev/ttyS1 -C /results .
 poweroff -f
 """
+SURVEY = "{shell} -s nonce < /survey.sh > /results/stdout 2> /results/stderr"
 
 
 def kernel(name: str) -> Path:
@@ -71,7 +73,44 @@ def boot(
 
     `words` go to the kernel; `programs` of this machine and the kernel's `modules` are put in beside busybox.
     """
-    initrd = _initramfs(directory, commands, tmp_path, tuple(programs), tuple(modules), shell)
+    root = _root(directory, tmp_path, tuple(programs), tuple(modules))
+    shutil.copy(SURVEY_SCRIPT, root / "survey.sh")
+    survey = f"{commands}\n{SURVEY.format(shell=shell)}"
+    results = _run(directory, root, survey, tmp_path, words, seconds=60)
+    return results["stdout"], results["stderr"]
+
+
+def boot_python(
+    directory: Path,
+    commands: str,
+    tmp_path: Path,
+    *,
+    words: str = "",
+    files: Iterable[Path] = (),
+    programs: Iterable[str] = (),
+    modules: Iterable[str] = (),
+) -> dict[str, bytes]:
+    """Boot a kernel, run commands for which $PYTHON and the `files` are in the root directory, return their results.
+
+    Results are what the commands put in /results, by name. The files, which are programs in Python, find those modules
+    of the standard library that they import.
+    """
+    python = Path(sys.executable).resolve()
+    root = _root(directory, tmp_path, (str(python), *programs), tuple(modules))
+    for path in files:
+        shutil.copy(path, root)
+    for path in _modules_of(tuple(files)):
+        target = root / path.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # With the times, by which Python knows that what it compiled is of today.
+        shutil.copy2(path, target)
+    exported = f"export PYTHON={python} PYTHONHOME={sys.base_prefix}"
+    return _run(directory, root, f"{exported}\n{commands}", tmp_path, words, seconds=110)
+
+
+def _run(directory: Path, root: Path, commands: str, tmp_path: Path, words: str, seconds: float) -> dict[str, bytes]:
+    """Boot with a root file system, run commands, and return what is in /results after them."""
+    initrd = _initramfs(root, commands, tmp_path)
     console, results = tmp_path / "console", tmp_path / "results"
     machine = ("qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-net", "none", "-display", "none", "-no-reboot")
     told = ("-append", f"console=ttyS0 quiet panic=-1 {words}")
@@ -79,29 +118,29 @@ def boot(
     files = ("-kernel", str(only(directory, "vmlinuz*")), "-initrd", str(initrd))
     # Of a machine that hangs its console tells more than the clock.
     with suppress(subprocess.TimeoutExpired):
-        subprocess.run((*machine, *files, *told, *ports), stdin=subprocess.DEVNULL, timeout=60, check=True)
+        subprocess.run((*machine, *files, *told, *ports), stdin=subprocess.DEVNULL, timeout=seconds, check=True)
     try:
         with tarfile.open(fileobj=io.BytesIO(results.read_bytes()), mode="r:") as archive:
-            survey, stderr = (archive.extractfile(part) for part in ("stdout", "stderr"))
-            assert survey is not None
-            assert stderr is not None
-            return survey.read(), stderr.read()
-    except (tarfile.TarError, KeyError) as error:
+            return {Path(member.name).name: _content(archive, member) for member in archive if member.isfile()}
+    except tarfile.TarError as error:
         said = console.read_text(errors="replace")[-4000:]
         pytest.fail(f"the boot gave no results ({error}); its console said:\n{said}", pytrace=False)
 
 
-def _initramfs(
-    directory: Path, commands: str, tmp_path: Path, programs: tuple[str, ...], modules: tuple[str, ...], shell: str
-) -> Path:
-    """Pack a root file system that runs commands and the survey, and turns the machine off."""
-    busybox = _static_busybox()
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+def _root(directory: Path, tmp_path: Path, programs: tuple[str, ...], modules: tuple[str, ...]) -> Path:
+    """A root file system in which only /init is missing."""
     release = (directory / "release").read_text().strip()
     root = tmp_path / "root"
     for name in ("bin", "boot", "dev", "etc", "modules", "proc", "results", "run", "sys", f"usr/lib/modules/{release}"):
         (root / name).mkdir(parents=True)
     (root / "lib").symlink_to("usr/lib")
-    shutil.copy(busybox, root / "bin" / "busybox")
+    shutil.copy(_static_busybox(), root / "bin" / "busybox")
     (root / "bin" / "sh").symlink_to("busybox")
     for program in programs:
         for path in _with_libraries(program):
@@ -111,18 +150,39 @@ def _initramfs(
     loaded = list(dict.fromkeys(name for module in modules for name in _with_needed(directory, module)))
     for name in loaded:
         (root / "modules" / f"{name}.ko").write_bytes(_module(directory, name))
+    (root / "modules" / "order").write_text(" ".join(loaded))
     config = only(directory, "config*")
     shutil.copy(config, root / config.relative_to(directory))
-    shutil.copy(SURVEY_SCRIPT, root / "survey.sh")
     (root / "etc" / "os-release").write_text('PRETTY_NAME="Debian GNU/Linux"\nNAME="Debian GNU/Linux"\nID=debian\n')
-    (root / "init").write_text(INIT.format(modules=" ".join(loaded), commands=commands, shell=shell))
+    return root
+
+
+def _initramfs(root: Path, commands: str, tmp_path: Path) -> Path:
+    """Pack a root file system that runs commands and turns the machine off."""
+    (root / "init").write_text(INIT.format(commands=commands))
     (root / "init").chmod(0o755)
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     packed = tmp_path / "initramfs"
     with packed.open("wb") as out:
-        command = (busybox, "cpio", "-o", "-H", "newc")
+        command = (_static_busybox(), "cpio", "-o", "-H", "newc")
         subprocess.run(command, cwd=root, input=names.encode(), stdout=out, stderr=subprocess.DEVNULL, check=True)
     return packed
+
+
+def _modules_of(programs: tuple[Path, ...]) -> Iterator[Path]:
+    """What of the standard library some programs in Python load, compiled too, and the libraries that it needs."""
+    told = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path)\n"
+    told += "print(*(one.__file__ for one in sys.modules.values() if getattr(one, '__file__', None)), sep='\\n')"
+    command = (str(Path(sys.executable).resolve()), "-I", "-S", "-c", told, *map(str, programs))
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for path in map(Path, listed.split()):
+        if path.suffix == ".py":
+            yield path
+            compiled = Path(importlib.util.cache_from_source(path))
+            if compiled.exists():
+                yield compiled
+        else:
+            yield from _with_libraries(str(path))
 
 
 def _static_busybox() -> str:

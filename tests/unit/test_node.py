@@ -9,13 +9,25 @@ from hypothesis import strategies as st
 
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import NotReachedError, Survey
-from ebpfcheck.model.facts import API_FACTS, Absent, Known, NodeKind, OsRelease, Reason, SourceKind, Unknown
+from ebpfcheck.model.facts import (
+    API_FACTS,
+    TRIAL_FACTS,
+    Absent,
+    Known,
+    NodeKind,
+    OsRelease,
+    Reason,
+    SourceKind,
+    Unknown,
+)
 from ebpfcheck.model.snapshot import SourceIndex
 from tests.builders import HEALTHY, MOUNTINFO, NONCE, Part, document, facts
 
-# What FelixConfiguration sets is no survey's to tell.
+# What FelixConfiguration sets is no survey's to tell, and what a trial does not one's without it.
 FACTS = tuple(
-    name for name in NodeKind.__struct_fields__ if name not in API_FACTS or name in ("kernel_release", "arch")
+    name
+    for name in NodeKind.__struct_fields__
+    if name not in API_FACTS | TRIAL_FACTS or name in ("kernel_release", "arch")
 )
 
 
