@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from ebpfcheck.model.report import Finding, Report, Severity, Status
+from ebpfcheck.model.report import Finding, Report, Severity, Status, gating_verdict
 from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, VERDICT_COLORS, Page
@@ -13,7 +13,6 @@ from ebpfcheck.render.words import (
     context,
     costs,
     discovered,
-    gating_verdict,
     headline,
     names,
     override,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ebpfcheck.model.facts import DATAPLANE_NAMES
-from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, leaves_open
+from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, gating_verdict, leaves_open
 from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.model.text import visible
 
@@ -40,11 +40,6 @@ _WARNINGS_COUNT = 4
 def verdict_words(report: Report, verdict: Verdict | None = None) -> str:
     """Return the verdict, the report's or another on it, in capitals."""
     return (VERDICT_WORDS if report.expect is None else _VERIFIED_WORDS)[verdict or report.verdict]
-
-
-def gating_verdict(report: Report) -> Verdict:
-    """Return the verdict that the exit code is of: with a baseline, that on what is new."""
-    return report.verdict if report.baseline is None else report.baseline.verdict
 
 
 def against_baseline(report: Report) -> str:
