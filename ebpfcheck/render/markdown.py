@@ -16,7 +16,7 @@ from ebpfcheck.render.words import (
     is_accepted,
     is_open,
     names,
-    policy,
+    override,
     status_word,
     unseen_together,
     verdict_words,
@@ -111,7 +111,7 @@ def _left_out(words: str) -> Iterator[str]:
 def _details(report: Report) -> Iterator[str]:
     for finding in _open(report):
         # The table has all that there is to say of these.
-        has_more = is_accepted(finding) or finding.waiver_expired is not None or policy(finding)
+        has_more = is_accepted(finding) or finding.waiver_expired is not None or override(finding)
         if (finding.note or finding.needs_survey) and not has_more:
             continue
         yield ""
