@@ -22,7 +22,7 @@ from ebpfcheck.model.snapshot import Problem, Unseen
 from ebpfcheck.model.text import visible
 from ebpfcheck.render import RENDERERS, RenderOptions, renderer
 from ebpfcheck.render.markdown import shortened
-from ebpfcheck.render.words import decides, is_open, policy, status_word
+from ebpfcheck.render.words import decides, is_open, override, status_word
 from tests.reports import HOSTILE, finding, report
 
 SARIF = jsonschema.Draft4Validator(json.loads((Path(__file__).parents[1] / "data/sarif-schema-2.1.0.json").read_text()))
@@ -293,7 +293,7 @@ def test_no_format_loses_a_finding_or_a_subject(found: list[Finding], name: str,
         for one in found:
             if is_open(one):
                 names = one.subjects if one.scope == "node" else ()
-                by = one.overridden.by if one.overridden is not None and policy(one) else ""
+                by = one.overridden.by if one.overridden is not None and override(one) else ""
                 accepted = (one.waived_by or "", one.waiver_expired or "", by)
                 for words in (one.message, *accepted, *names):
                     assert plain(words) in text, (form, words)
