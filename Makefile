@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+DIST := dist
 
-.PHONY: demo test lint format bench schema stories clean
+.PHONY: demo test lint format bench schema stories matrix dist zipapp clean
 
 demo: $(STAMP)
 	@echo '$$ ebpfcheck node'
@@ -23,7 +24,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck ebpfcheck/collect/survey.sh tests/kernels.sh .ci/run
+	$(BIN)/shellcheck ebpfcheck/collect/survey.sh tests/kernels.sh .ci/run .github/actions/ebpfcheck/check.sh
 	$(BIN)/shellcheck --shell sh --exclude SC2034,SC2154 ebpfcheck/render/plan_prelude.sh
 	$(BIN)/shellcheck --shell sh --exclude SC2154 ebpfcheck/collect/trial.sh
 
@@ -39,6 +40,20 @@ schema: $(STAMP)
 
 stories: $(STAMP)
 	$(BIN)/python -m tests.stories
+
+matrix: $(STAMP)
+	$(BIN)/python -m tests.accuracy --record $(wildcard .kernels/*)
+
+dist: $(STAMP)
+	rm -f $(DIST)/*.whl $(DIST)/*.tar.gz
+	$(BIN)/python -m hatchling build -d $(DIST)
+	$(BIN)/twine check --strict $(DIST)/*.whl $(DIST)/*.tar.gz
+
+# One file, for machines that reach no package index: it runs with the Python and on the architecture it was built with.
+zipapp: $(STAMP)
+	mkdir -p $(DIST)
+	$(BIN)/shiv --compressed --console-script ebpfcheck --preamble tools/zipapp_preamble.py \
+	    --output-file $(DIST)/ebpfcheck.pyz $(ZIPAPP_FLAGS) --quiet --disable-pip-version-check .
 
 clean:
 	rm -rf $(VENV) build dist

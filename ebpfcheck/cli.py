@@ -1188,6 +1188,7 @@ def show_config(
     probe: ProbeOption = ProbeChoice.none,
     probe_nodes: ProbeNodesOption = ProbeNodesChoice.cohorts,
     image: ImageOption = None,
+    trial: TrialOption = TrialChoice.none,
     probe_namespace: ProbeNamespaceOption = "kube-system",
     probe_timeout: ProbeTimeoutOption = 120.0,
     concurrency: ConcurrencyOption = 8,
@@ -1388,6 +1389,9 @@ def _probe_request(
     trial: TrialChoice = TrialChoice.none,
 ) -> "ProbeRequest | None":
     """Return how to look at nodes, None where nobody is to; refuses what cannot be meant."""
+    if probe is not ProbeChoice.pod and not _is_given("trial"):
+        # A policy asks for it where there are probe pods.
+        trial = TrialChoice.none
     if trial is not TrialChoice.none and probe is not ProbeChoice.pod:
         raise _usage_error(
             f"--trial {trial.value} needs --probe pod, as it takes a container of its own on each node; "

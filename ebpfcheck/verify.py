@@ -15,7 +15,7 @@ from ebpfcheck.errors import CannotRunError
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.facts import FelixLog, Known, Reason
-from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict
+from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, gating_verdict
 from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.probe import ProbeRequest, probed
 
@@ -94,7 +94,7 @@ class _Watcher:
         pause, before, is_fresh = _FIRST_PAUSE, "", True
         while self._request.wait and not self._interruption.has_come():
             report = self._report(snapshot)
-            holds = report.verdict in _HOLDS
+            holds = gating_verdict(report) in _HOLDS
             if holds and is_fresh:
                 break
             if not holds and _is_hopeless(report):
@@ -166,6 +166,8 @@ def _has_started(told: Told) -> bool:
 
 def _counts(finding: Finding) -> bool:
     """Whether a finding keeps it from holding."""
+    if finding.waived_by is not None or finding.in_baseline:
+        return False
     is_blind = finding.status is Status.UNKNOWN and finding.severity is Severity.BLOCKER
     return finding.status is Status.FAIL or (is_blind and not finding.needs_survey)
 

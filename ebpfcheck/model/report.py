@@ -282,3 +282,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[SettingUse, ...] = ()
     """What a policy file or the environment has set."""
     problems: tuple[Problem, ...] = ()
+
+
+def gating_verdict(report: Report) -> Verdict:
+    """Return the verdict that the exit code is of: with a baseline, that on what is new."""
+    return report.verdict if report.baseline is None else report.baseline.verdict

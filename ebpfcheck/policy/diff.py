@@ -42,14 +42,15 @@ def differences(a: Report, b: Report, matching: Matching = "auto") -> Difference
         undecided=sum(one.worse is None for one in changes),
     )
     by_name = matched_by == "subjects"
+    unseen = tuple(_blind_spots(pair))
     return Differences(
         matched_by=matched_by,
-        outcome="worse" if summary.worse else "incomparable" if summary.undecided else "not_worse",
+        outcome="worse" if summary.worse else "incomparable" if summary.undecided or unseen else "not_worse",
         summary=summary,
         changes=changes,
         nodes_only_in_a=tuple(sorted(pair.nodes_a - pair.nodes_b)) if by_name else (),
         nodes_only_in_b=tuple(sorted(pair.nodes_b - pair.nodes_a)) if by_name else (),
-        remarks=tuple(_remarks(pair, matched_by)),
+        remarks=(*_remarks(pair, matched_by), *unseen),
     )
 
 
@@ -97,6 +98,19 @@ def _remarks(pair: _Pair, matched_by: MatchedBy) -> Iterator[str]:
         yield "what is said of the nodes of A is held against what is said of those of B, whatever their names"
     if (a.target.kind == "cluster") != (b.target.kind == "cluster"):
         yield f"checks of the cluster are left out, as {'B' if a.target.kind == 'cluster' else 'A'} is not of a cluster"
+
+
+def _blind_spots(pair: _Pair) -> Iterator[str]:
+    """Yield what B may be worse by that no finding of its tells of."""
+    shared = pair.of_a.keys() & pair.of_b.keys()
+    if not any(pair.of_b[name][0].scope == "node" or pair.are_both_clusters for name in shared):
+        yield "no check was run on both, so nothing could be compared"
+    old = pair.nodes_a | {node.name for node in pair.a.coverage.unseen}
+    fresh = [node.name for node in pair.b.coverage.unseen if node.name not in old | pair.nodes_b]
+    if fresh:
+        yield f"nodes that A does not have were not seen in B ({len(fresh):,}, the first of them {fresh[0]})"
+    elif pair.b.coverage.nodes_unlisted > pair.a.coverage.nodes_unlisted and not pair.b.coverage.unseen:
+        yield "B could not list all nodes"
 
 
 def _all_changes(pair: _Pair, matched_by: MatchedBy) -> Iterator[Change]:

@@ -4,7 +4,7 @@ from textwrap import wrap
 
 from click import style
 
-from ebpfcheck.model.report import Status
+from ebpfcheck.model.report import Status, Verdict
 from ebpfcheck.render import RenderOptions
 
 STATUS_COLORS = {
@@ -13,6 +13,12 @@ STATUS_COLORS = {
     Status.FAIL: "red",
     Status.UNKNOWN: "magenta",
     Status.NOT_APPLICABLE: "bright_black",
+}
+VERDICT_COLORS = {
+    Verdict.READY: "green",
+    Verdict.READY_WITH_WARNINGS: "yellow",
+    Verdict.NOT_READY: "red",
+    Verdict.INCONCLUSIVE: "magenta",
 }
 LABEL_WIDTH = 9
 """What a label and the blank after it take."""

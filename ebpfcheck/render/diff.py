@@ -1,24 +1,16 @@
 """A comparison for people: whether it got worse, then what did, what cannot be told, and the rest."""
 
-from collections.abc import Sequence
-
 from ebpfcheck.model.diff import Change, Diff, Side
-from ebpfcheck.model.report import Status, Verdict
+from ebpfcheck.model.report import Status
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, Page
-from ebpfcheck.render.words import STATUS_WORDS
+from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS, names
 
 _SHOWN_NAMES = 5
 _OUTCOMES = {
     "not_worse": ("NOT WORSE", "green"),
     "worse": ("WORSE", "red"),
     "incomparable": ("MAY BE WORSE", "magenta"),
-}
-_VERDICTS = {
-    Verdict.READY: "ready",
-    Verdict.READY_WITH_WARNINGS: "ready, with warnings",
-    Verdict.NOT_READY: "not ready",
-    Verdict.INCONCLUSIVE: "inconclusive",
 }
 
 
@@ -44,9 +36,9 @@ def render(diff: Diff, options: RenderOptions) -> str:
         page.paragraph(f"Mind: {remark}.", "yellow")
     for problem in diff.problems:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
-    for letter, names in (("A", diff.nodes_only_in_a), ("B", diff.nodes_only_in_b)):
-        if names and options.verbosity >= 0:
-            page.paragraph(f"Only in {letter}: {_names(names)}")
+    for letter, nodes in (("A", diff.nodes_only_in_a), ("B", diff.nodes_only_in_b)):
+        if nodes and options.verbosity >= 0:
+            page.paragraph(f"Only in {letter}: {names(nodes, _SHOWN_NAMES)}")
     bad = [change for change in diff.changes if change.worse]
     open_ = [change for change in diff.changes if change.worse is None]
     for change in (*bad, *open_):
@@ -59,7 +51,7 @@ def render(diff: Diff, options: RenderOptions) -> str:
         page.line()
         for change in rest:
             why = f" ({change.why})" if change.why else ""
-            page.labelled(*_label(change, f"{_heading(change)} on {_names(change.subjects)}{why}"))
+            page.labelled(*_label(change, f"{_heading(change)} on {names(change.subjects, _SHOWN_NAMES)}{why}"))
     return page.text()
 
 
@@ -69,7 +61,7 @@ def _side(side: Side) -> str:
     inferred = f", {coverage.nodes_inferred:,} inferred" if coverage.nodes_inferred else ""
     return (
         f"{side.file}, {side.document} of {side.target}, {side.seen_at:%Y-%m-%d %H:%M} UTC, for Calico {side.calico}: "
-        f"{_VERDICTS[side.verdict]}; {seen}{inferred}."
+        f"{VERDICT_WORDS[side.verdict].lower()}; {seen}{inferred}."
     )
 
 
@@ -96,7 +88,7 @@ def _whole(page: Page, change: Change) -> None:
     word, _, color = _label(change, "")
     page.heading(word, change.id, f"{change.title}: {_heading(change).partition(': ')[2]}", color)
     if change.scope == "node":
-        _row(page, "on", _names(change.subjects))
+        _row(page, "on", names(change.subjects, _SHOWN_NAMES))
     if change.why:
         _row(page, "why", f"{change.why}.")
     _row(page, "", change.message)
@@ -110,8 +102,3 @@ def _whole(page: Page, change: Change) -> None:
 
 def _row(page: Page, label: str, text: str) -> None:
     page.labelled(f"{label:>{LABEL_WIDTH - 1}}", text, "bright_black")
-
-
-def _names(names: Sequence[str]) -> str:
-    left = len(names) - _SHOWN_NAMES
-    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {left:,} more" if left > 0 else "")

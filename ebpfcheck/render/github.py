@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict
+from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, gating_verdict
 from ebpfcheck.model.text import visible
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
@@ -10,7 +10,6 @@ from ebpfcheck.render.words import (
     context,
     decides,
     facets,
-    gating_verdict,
     headline,
     is_accepted,
     is_open,

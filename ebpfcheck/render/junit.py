@@ -5,7 +5,7 @@ from collections import Counter
 import junitparser
 from junitparser.junitparser import SystemOut
 
-from ebpfcheck.model.report import Finding, Report, Status, Verdict
+from ebpfcheck.model.report import Finding, Report, Status, Verdict, gating_verdict
 from ebpfcheck.model.text import visible
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
@@ -13,7 +13,6 @@ from ebpfcheck.render.words import (
     context,
     decides,
     facets,
-    gating_verdict,
     headline,
     is_accepted,
     status_word,

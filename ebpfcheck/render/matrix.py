@@ -5,16 +5,9 @@ from collections.abc import Sequence
 from ebpfcheck.model.matrix import Cell, Column, Matrix, Row
 from ebpfcheck.model.report import Status, Summary, Verdict
 from ebpfcheck.render import RenderOptions
-from ebpfcheck.render.console import STATUS_COLORS, Page
-from ebpfcheck.render.words import STATUS_WORDS
+from ebpfcheck.render.console import STATUS_COLORS, VERDICT_COLORS, Page
+from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS
 
-_VERDICTS = {
-    Verdict.READY: ("READY", "green"),
-    Verdict.READY_WITH_WARNINGS: ("READY, WITH WARNINGS", "yellow"),
-    Verdict.NOT_READY: ("NOT READY", "red"),
-    Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "magenta"),
-    None: ("NOT KNOWN", "magenta"),
-}
 _UNKNOWN_RELEASE = "?"
 _NOT_RIGHT = (Status.FAIL, Status.WARN, Status.UNKNOWN)
 _COUNTED = ("fail", "warn", "unknown", "waived")
@@ -36,7 +29,7 @@ def render(matrix: Matrix, options: RenderOptions) -> str:
     page.line()
     width = max(len(column.version) for column in matrix.releases) + 2
     for column in matrix.releases:
-        said, color = _VERDICTS[column.verdict]
+        said, color = _said(column.verdict)
         page.labelled(column.version, said + _remarks(column), color, width=width)
     unseen = [row for row in matrix.checks if options.verbosity <= 0 and _waits_for_a_look(row)]
     shown = [row for row in matrix.checks if row not in unseen and (options.verbosity > 0 or _is_worth_it(row))]
@@ -58,14 +51,19 @@ def render(matrix: Matrix, options: RenderOptions) -> str:
 def _opening(matrix: Matrix) -> tuple[str, str]:
     refused = [column.version for column in matrix.releases if column.verdict is Verdict.NOT_READY]
     if len(refused) == len(matrix.releases):
-        return _VERDICTS[Verdict.NOT_READY]
+        return _said(Verdict.NOT_READY)
     if refused:
         goes_on = refused == [column.version for column in matrix.releases[-len(refused) :]]
         return f"NOT READY FROM {refused[0]} ON" if goes_on else f"NOT READY AT {', '.join(refused)}", "red"
     seen = {column.verdict for column in matrix.releases}
     if None in seen or Verdict.INCONCLUSIVE in seen:
-        return _VERDICTS[Verdict.INCONCLUSIVE]
-    return _VERDICTS[Verdict.READY_WITH_WARNINGS if Verdict.READY_WITH_WARNINGS in seen else Verdict.READY]
+        return _said(Verdict.INCONCLUSIVE)
+    return _said(Verdict.READY_WITH_WARNINGS if Verdict.READY_WITH_WARNINGS in seen else Verdict.READY)
+
+
+def _said(verdict: Verdict | None) -> tuple[str, str]:
+    """Return a verdict in words and its colour, None being that of a release that is not known."""
+    return ("NOT KNOWN", "magenta") if verdict is None else (VERDICT_WORDS[verdict], VERDICT_COLORS[verdict])
 
 
 def _span(columns: Sequence[Column]) -> str:

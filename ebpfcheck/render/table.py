@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict
+from ebpfcheck.model.report import Finding, Report, Severity, Status, gating_verdict
 from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.render import RenderOptions
-from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, Page
+from ebpfcheck.render.console import LABEL_WIDTH, STATUS_COLORS, VERDICT_COLORS, Page
 from ebpfcheck.render.words import (
     STATUS_WORDS,
     WORST_FIRST,
@@ -13,9 +13,9 @@ from ebpfcheck.render.words import (
     context,
     costs,
     discovered,
-    gating_verdict,
     headline,
     names,
+    override,
     status_word,
     unseen_together,
     verdict_words,
@@ -23,24 +23,15 @@ from ebpfcheck.render.words import (
 
 _SHOWN_NAMES = 5
 _SHOWN_REASONS = 10
-_COLORS = {
-    Verdict.READY: "green",
-    Verdict.READY_WITH_WARNINGS: "yellow",
-    Verdict.NOT_READY: "red",
-    Verdict.INCONCLUSIVE: "magenta",
-}
 
 
 def render(report: Report, options: RenderOptions) -> str:
     """Return the report as text of the given width; ASCII apart from what nodes and clusters call themselves."""
     page = Page(options)
-    page.opening(headline(report), verdict_words(report), _COLORS[report.verdict])
+    page.opening(headline(report), verdict_words(report), VERDICT_COLORS[report.verdict])
     if options.verbosity >= 0:
         page.paragraph(context(report), "bright_black")
         _discovered(page, report)
-    if report.settings and options.verbosity >= 0:
-        settings = ", ".join(f"{one.name} ({one.origin})" for one in report.settings)
-        page.paragraph(f"Set by policy: {settings}.", "bright_black")
     _baseline(page, report)
     for problem in report.problems:
         page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
@@ -75,7 +66,7 @@ def render(report: Report, options: RenderOptions) -> str:
 def _baseline(page: Page, report: Report) -> None:
     text = against_baseline(report)
     if text:
-        page.paragraph(text, _COLORS[gating_verdict(report)])
+        page.paragraph(text, VERDICT_COLORS[gating_verdict(report)])
 
 
 def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> None:
@@ -122,9 +113,8 @@ def _finding(page: Page, finding: Finding, total: int, *, with_evidence: bool) -
         _row(page, "seen", finding.observed)
     if finding.required:
         _row(page, "needed", finding.required)
-    if finding.overridden is not None and finding.overridden.status is not finding.status:
-        was = STATUS_WORDS[finding.overridden.status]
-        _row(page, "policy", f"the check itself says {was}; {finding.overridden.by} counts it otherwise")
+    if override(finding):
+        _row(page, "policy", override(finding))
     if finding.waived_by is not None:
         _row(page, "waived", finding.waived_by)
     if finding.in_baseline:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ebpfcheck.model.facts import DATAPLANE_NAMES
-from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, leaves_open
+from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, gating_verdict, leaves_open
 from ebpfcheck.model.snapshot import Unseen
 from ebpfcheck.model.text import visible
 
@@ -40,11 +40,6 @@ _WARNINGS_COUNT = 4
 def verdict_words(report: Report, verdict: Verdict | None = None) -> str:
     """Return the verdict, the report's or another on it, in capitals."""
     return (VERDICT_WORDS if report.expect is None else _VERIFIED_WORDS)[verdict or report.verdict]
-
-
-def gating_verdict(report: Report) -> Verdict:
-    """Return the verdict that the exit code is of: with a baseline, that on what is new."""
-    return report.verdict if report.baseline is None else report.baseline.verdict
 
 
 def against_baseline(report: Report) -> str:
@@ -108,7 +103,17 @@ def context(report: Report) -> str:
         else:
             text += f" Felix's settings are those of {report.calico.felix_settings}; kube-proxy's and the API"
             text += " address were not looked at."
+    if report.settings:
+        text += f" Set by policy: {', '.join(f'{one.name} ({one.origin})' for one in report.settings)}."
     return text
+
+
+def override(finding: Finding) -> str:
+    """Return what the check itself says where a policy counts it otherwise, and which line does; "" elsewhere."""
+    itself = finding.overridden
+    if itself is None or itself.status is finding.status:
+        return ""
+    return f"the check itself says {STATUS_WORDS[itself.status]}; {itself.by} counts it otherwise"
 
 
 def discovered(report: Report) -> list[tuple[str, str]]:
@@ -221,6 +226,7 @@ def facets(report: Report, finding: Finding, most: int) -> Iterator[tuple[str, s
     fix = finding.remediation
     rows = (
         ("would be", STATUS_WORDS[finding.status] if is_accepted(finding) else ""),
+        ("policy", override(finding)),
         ("waived by", finding.waived_by or ""),
         ("known", "the baseline has it too" if finding.in_baseline else ""),
         ("waiver expired", finding.waiver_expired or ""),

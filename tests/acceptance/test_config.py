@@ -112,7 +112,7 @@ def test_below_the_coverage_floor_it_is_inconclusive(tmp_path: Path) -> None:
 
 
 def test_probes_of_the_file_are_for_commands_that_look(tmp_path: Path) -> None:
-    policy(tmp_path, 'probe = "pod"\nimage = "x"\nprobe_nodes = "all"\nskip = ["node.firewall"]\n')
+    policy(tmp_path, 'probe = "pod"\nimage = "x"\nprobe_nodes = "all"\ntrial = "kernel"\nskip = ["node.firewall"]\n')
     plan = run_in(tmp_path, "plan", "--snapshot", story("kubeadm-ha-vip"))
     assert (plan.returncode in (0, 1, 3), plan.stderr) == (True, "")
     verified = run_in(tmp_path, "verify", "--snapshot", story("ebpf-healthy"))
@@ -122,6 +122,7 @@ def test_probes_of_the_file_are_for_commands_that_look(tmp_path: Path) -> None:
     assert (
         "--image is for --probe pod" not in run_in(tmp_path, "cluster", "--probe", "exec", "--kubeconfig", "x").stderr
     )
+    assert "--trial kernel needs" not in none.stderr
     told = run_in(tmp_path, "cluster", "--probe", "none", "--image", "y", "--kubeconfig", "x")
     assert "need --probe exec or --probe pod" in told.stderr
 

@@ -14,7 +14,7 @@ from syrupy.assertion import SnapshotAssertion
 from ebpfcheck import __version__, cli
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.model.facts import Reason
-from ebpfcheck.model.report import Coverage, Remediation, Severity, Status
+from ebpfcheck.model.report import Coverage, Override, Remediation, Severity, Status
 from ebpfcheck.model.snapshot import Problem, Unseen
 from ebpfcheck.render import RENDERERS, RenderOptions, renderer
 from tests.acceptance.command import PROGRAM, run
@@ -67,6 +67,12 @@ def test_one_of_each_outcome(golden: SnapshotAssertion, format: str) -> None:
         finding(Status.FAIL, id="node.waived", waived_by="known since 2025 (ops, until 2027-01-01; waivers.toml:3)"),
         finding(Status.FAIL, id="node.known", in_baseline=True),
         finding(Status.WARN, id="node.expired", waiver_expired="for now (ops, until 2025-01-01; waivers.toml:9)"),
+        finding(
+            Status.WARN,
+            id="node.lowered",
+            severity=Severity.DEGRADE,
+            overridden=Override(status=Status.FAIL, severity=Severity.BLOCKER, by="ebpfcheck.toml:4"),
+        ),
         finding(Status.UNKNOWN, id="node.unknown", reason=Reason.FORBIDDEN),
         finding(Status.UNKNOWN, id="node.unsurveyed", reason=Reason.NOT_COLLECTED, needs_survey=True),
         finding(Status.NOT_APPLICABLE, id="cluster.not-here", scope="cluster", subjects=("cluster",)),

@@ -202,3 +202,19 @@ def test_the_table_against_a_baseline(golden: SnapshotAssertion, tmp_path: Path,
     result = run_in(tmp_path, "evaluate", *FEW, "--baseline", "base.json", columns=columns)
     assert result.returncode == 0
     assert result.stdout == golden
+
+
+def test_what_runs_is_held_against_waivers_and_baselines_too(tmp_path: Path) -> None:
+    look = ("verify", "--snapshot", story("kubeadm-single"))
+    base = tmp_path / "base.json"
+    first = run(*look, "-f", f"json={base}", "-f", "table")
+    assert first.returncode == 1
+    again = run(*look, "--baseline", str(base), "-f", "json")
+    assert (again.returncode, json.loads(again.stdout)["verdict"]) == (0, "not_ready")
+    waived = run(*look, "--waivers", file(tmp_path, waiver("verify.*") + waiver("node.arch")), "-f", "json")
+    report = json.loads(waived.stdout)
+    assert (waived.returncode, report["verdict"], report["problems"]) == (0, "ready", [])
+    assert [use["state"] for use in report["waivers"]] == ["used", "not_run"]
+    refused = run("evaluate", story("kubeadm-single"), "--baseline", str(base))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "is a report of `ebpfcheck verify` on whether bpf runs" in refused.stderr

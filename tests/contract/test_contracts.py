@@ -169,5 +169,6 @@ def test_workflows_pin_their_actions_and_ask_for_little() -> None:
         text = path.read_text()
         uses = re.findall(r"uses: (\S+)", text)
         assert uses
-        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", use) for use in uses), path.name
+        others = [use for use in uses if not use.startswith("./")]
+        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", use) for use in others), path.name
         assert "permissions:" in text

@@ -16,6 +16,8 @@ from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.facts import Absent, Fact, Install, Known, NodeKind, SourceKind
 from ebpfcheck.model.report import Status
 from ebpfcheck.model.snapshot import SourceIndex
+from tests import accuracy
+from tests.accuracy.record import true_version
 from tests.builders import judged
 from tests.live.machine import boot, kernel, only
 from tests.live.tools import need
@@ -164,6 +166,18 @@ def test_the_verdicts_are_those_written_down_beforehand(booted: Booted, target: 
     assert seen["node.tc.foreign"] == "unknown"
     # Nothing else is wrong with a machine on which nothing runs.
     assert "fail" not in {status for check, status in seen.items() if check not in wanted}
+
+
+def test_what_is_said_is_what_the_page_on_accuracy_holds(booted: Booted) -> None:
+    now = accuracy.Recorded(true_version(booted.kind()), booted.kind())
+    recorded = accuracy.like(now.version)
+    if recorded is None:
+        pytest.skip(f"nothing is recorded of kernels like this kernel, {now.version}: `make matrix` does")
+    for calico in accuracy.releases():
+        for column, ask in accuracy.UNTRIED_COLUMNS.items():
+            assert ask(calico, now) == ask(calico, recorded), (calico, column, now.version, recorded.version)
+        truth = accuracy.truth_of(calico, now.version)
+        assert accuracy.worth(accuracy.by_survey(calico, now), truth) != "wrong", (calico, now.version)
 
 
 # What the network tests make in namespaces of this machine, whose kernel need not know it all, made here. Two of the

@@ -4,9 +4,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from ebpfcheck.checks import trial
+from ebpfcheck.model.facts import TRIAL_FACTS
+from ebpfcheck.versions import KernelRelease
+from tests import accuracy
 from tests.builders import Part, judged, tried
 from tests.live.machine import boot_python, kernel
 from tests.live.tools import need
@@ -136,6 +140,20 @@ def test_the_answers_are_those_that_were_written_down(booted: Booted) -> None:
     assert answers(document, "untold") == {}
     assert {hook["answer"] for hook in document["root_hooks"]} == {"yes"}
     assert document["root_hooks_path"] == "/cgroup"
+
+
+def test_what_is_said_is_what_the_page_on_accuracy_holds(booted: Booted) -> None:
+    document = booted.document()
+    release = KernelRelease.parse(document["release"])
+    assert release is not None
+    recorded = accuracy.like(".".join(map(str, release.base)))
+    if recorded is None:
+        pytest.skip(f"nothing is recorded of kernels like this kernel, {release.text}: `make matrix` does")
+    answers_now = tried(Part(json.dumps(document) + "\n", locator="bpf(2)"))
+    kind = msgspec.structs.replace(recorded.kind, **{name: getattr(answers_now, name) for name in TRIAL_FACTS})
+    for calico in accuracy.releases():
+        now = accuracy.by_trial(calico, accuracy.Recorded(recorded.version, kind))
+        assert now == accuracy.by_trial(calico, recorded), (calico, release.text, recorded.version)
 
 
 def test_the_types_are_those_that_bpftool_sees(booted: Booted) -> None:

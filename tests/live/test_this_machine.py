@@ -17,6 +17,8 @@ from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.facts import Absent, Known, NodeFacts, Unknown
 from ebpfcheck.model.snapshot import SourceIndex
+from tests import accuracy
+from tests.accuracy.record import true_version
 from tests.live.tools import need
 
 pytestmark = pytest.mark.live
@@ -49,6 +51,16 @@ def test_the_kernel_is_the_one_that_runs(here: NodeFacts) -> None:
     assert value(here.kind.kernel_release) == uname.release
     assert value(here.kind.arch) == uname.machine
     assert value(here.kind.proc_version) == Path("/proc/version").read_text().strip()
+
+
+def test_what_is_said_of_the_kernel_is_what_the_page_on_accuracy_holds(here: NodeFacts) -> None:
+    now = accuracy.Recorded(true_version(here.kind), here.kind)
+    recorded = next((one for one in accuracy.recorded() if one.version == now.version), None)
+    if recorded is None:
+        pytest.skip(f"this kernel, {now.version}, is not among those that are recorded")
+    for calico in accuracy.releases():
+        for column, ask in accuracy.UNTRIED_COLUMNS.items():
+            assert ask(calico, now) == ask(calico, recorded), (calico, column)
 
 
 def test_the_system_is_the_one_that_distro_names(here: NodeFacts) -> None:
@@ -208,7 +220,7 @@ def test_a_survey_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, m
         "printf '\\nebpfcheck-%s begin version /v\\nLinux version 6\\nebpfcheck-%s end ok\\n' $1 $1\n"
         f"echo $$ > {tmp_path}/pids\nsleep 300 & echo $! >> {tmp_path}/pids\nwait\n"
     )
-    monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", slow)
+    monkeypatch.setattr("ebpfcheck.collect.transport.SURVEY_SCRIPT", slow)
     survey = finished(LocalTransport(), 5)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
     assert facts.identity.name == "slow"
@@ -226,7 +238,7 @@ def test_a_survey_without_end_is_cut_at_the_limit(tmp_path: Path, monkeypatch: p
         "printf '\\nebpfcheck-%s begin arch /a\\nx86_64\\nebpfcheck-%s end ok\\n' $1 $1\n"
         "printf '\\nebpfcheck-%s begin version /v\\n' $1\ncat /dev/zero\n"
     )
-    monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", endless)
+    monkeypatch.setattr("ebpfcheck.collect.transport.SURVEY_SCRIPT", endless)
     survey = finished(LocalTransport(), 30)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
     assert [problem.reason.value for problem in problems] == ["truncated"]

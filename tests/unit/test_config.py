@@ -22,6 +22,7 @@ format = ["table", "json=report.json", "json=-"]
 probe = "exec"
 probe_nodes = "all"
 image = "registry.example.com/calico/node:v3.30"
+trial = "kernel"
 probe_namespace = "calico-system"
 probe_timeout = 30.5
 concurrency = 4
@@ -53,8 +54,8 @@ def test_each_key_is_read_with_its_line(tmp_path: Path) -> None:
     assert values["format"] == ["table", f"json={tmp_path / 'report.json'}", "json=-"]
     assert (values["coverage_floor"], values["probe_timeout"], values["concurrency"]) == (50, 30.5, 4)
     assert [(rule.id, rule.severity, rule.line) for rule in policy.severities] == [
-        ("node.kernel.*", "degrade", "ebpfcheck.toml:18"),
-        ("node.kernel.btf", "blocker", "ebpfcheck.toml:19"),
+        ("node.kernel.*", "degrade", "ebpfcheck.toml:19"),
+        ("node.kernel.btf", "blocker", "ebpfcheck.toml:20"),
     ]
 
 
@@ -88,6 +89,7 @@ def test_a_skip_is_of_the_checks_that_a_command_runs(tmp_path: Path) -> None:
         ('format = ["pdf"]', "format: there is no format 'pdf'; choose from table, json"),
         ('format = ["json="]', "format: json=: a file name must follow the ="),
         ('probe = "ssh"', "probe: 'ssh' is none of none, exec, pod"),
+        ('trial = "objects"', "trial: 'objects' is none of none, kernel"),
         ('image = "a b"', "image: 'a b' is not the name of an image"),
         ('probe_namespace = "Kube"', "probe_namespace: 'Kube' is not the name of a namespace"),
         ("probe_timeout = 0", "probe_timeout: it is a number from 1 to 86400"),

@@ -152,6 +152,30 @@ def test_checks_of_the_cluster_are_left_out_where_one_is_of_none() -> None:
     ]
 
 
+def test_where_nothing_was_compared_it_may_be_worse() -> None:
+    of_cluster = msgspec.structs.replace(finding(P, "cluster", id="cluster.c"), scope="cluster")
+    fleet = report(of_cluster, target=CLUSTER)
+    for a, b in ((fleet, report(finding(P, "n1"))), (report(finding(P, "n1", id="node.b")), report(finding(P, "n1")))):
+        found = differences(a, b)
+        assert found.outcome == "incomparable"
+        assert "no check was run on both, so nothing could be compared" in found.remarks
+
+
+def test_new_nodes_that_b_did_not_see_leave_it_open() -> None:
+    new = Unseen(name="n9", reason=Reason.UNREACHABLE, detail="no answer")
+    short = Coverage(nodes_total=2, nodes_surveyed=1, nodes_unlisted=1, unseen=(new,))
+    whole, partly = report(finding(P, "n1")), report(finding(P, "n1"), coverage=short)
+    found = differences(whole, partly)
+    assert (found.outcome, found.changes) == ("incomparable", ())
+    assert found.remarks == ("nodes that A does not have were not seen in B (1, the first of them n9)",)
+    assert differences(partly, partly).outcome == "not_worse"
+    assert differences(partly, whole).outcome == "not_worse"
+    unlisted = report(finding(P, "n1"), coverage=msgspec.structs.replace(short, unseen=()), target=CLUSTER)
+    listed = report(finding(P, "n1"), target=CLUSTER)
+    assert differences(listed, unlisted).remarks == ("B could not list all nodes",)
+    assert differences(unlisted, listed).outcome == "not_worse"
+
+
 SIDES = st.lists(st.sampled_from(["n1", "n2", "n3"]), unique=True).flatmap(
     lambda names: st.tuples(*(st.tuples(st.just(name), st.sampled_from(list(Status))) for name in names))
 )

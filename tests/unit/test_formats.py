@@ -17,12 +17,12 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ebpfcheck.model.facts import Reason
-from ebpfcheck.model.report import Coverage, Finding, Remediation, Report, ReportTarget, Severity, Status
+from ebpfcheck.model.report import Coverage, Finding, Override, Remediation, Report, ReportTarget, Severity, Status
 from ebpfcheck.model.snapshot import Problem, Unseen
 from ebpfcheck.model.text import visible
 from ebpfcheck.render import RENDERERS, RenderOptions, renderer
 from ebpfcheck.render.markdown import shortened
-from ebpfcheck.render.words import decides, is_open, status_word
+from ebpfcheck.render.words import decides, is_open, override, status_word
 from tests.reports import HOSTILE, finding, report
 
 SARIF = jsonschema.Draft4Validator(json.loads((Path(__file__).parents[1] / "data/sarif-schema-2.1.0.json").read_text()))
@@ -231,6 +231,11 @@ TEXT = st.one_of(
 NAME = TEXT.map(lambda text: f"n{text}")
 
 
+OVERRIDES = st.builds(
+    Override, status=st.sampled_from([Status.WARN, Status.FAIL]), severity=st.sampled_from(list(Severity)), by=NAME
+)
+
+
 @st.composite
 def findings(draw: st.DrawFn) -> Finding:
     status = draw(st.sampled_from(STATUSES))
@@ -262,12 +267,13 @@ def findings(draw: st.DrawFn) -> Finding:
         docs_url=draw(st.sampled_from(["", "https://example.com/x.md", "https://x/|>\n\"' ", "javascript:alert(1)"])),
         fingerprint=draw(st.sampled_from(["a" * 64, "b" * 64])),
         waived_by=waived_by,
+        overridden=draw(st.none() | OVERRIDES) if is_wrong else None,
         in_baseline=is_wrong and waived_by is None and draw(st.booleans()),
         waiver_expired=draw(st.none() | NAME) if is_wrong and waived_by is None else None,
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.lists(findings(), min_size=1, max_size=6), TEXT, TEXT)
 def test_no_format_loses_a_finding_or_a_subject(found: list[Finding], name: str, problem: str) -> None:
     of = report(
@@ -286,12 +292,10 @@ def test_no_format_loses_a_finding_or_a_subject(found: list[Finding], name: str,
         text = " ".join(text.split())
         for one in found:
             if is_open(one):
-                for words in (
-                    one.message,
-                    one.waived_by or "",
-                    one.waiver_expired or "",
-                    *(one.subjects if one.scope == "node" else ()),
-                ):
+                names = one.subjects if one.scope == "node" else ()
+                by = one.overridden.by if one.overridden is not None and override(one) else ""
+                accepted = (one.waived_by or "", one.waiver_expired or "", by)
+                for words in (one.message, *accepted, *names):
                     assert plain(words) in text, (form, words)
 
 

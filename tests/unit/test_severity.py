@@ -1,14 +1,19 @@
 """Severities that a policy raises or lowers."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ebpfcheck.app import Judge
 from ebpfcheck.engine import decide
-from ebpfcheck.model.report import Coverage, Finding, Severity, Status, Verdict
+from ebpfcheck.model.report import Coverage, Finding, SettingUse, Severity, Status, Verdict
 from ebpfcheck.policy.severity import SeverityRule, reweigh
-from tests.builders import finding
+from ebpfcheck.render import RENDERERS, RenderOptions, renderer
+from ebpfcheck.settings import Settings
+from tests.builders import finding, kind, known, snapshot
 
 P, W, F, U, N = Status.PASS, Status.WARN, Status.FAIL, Status.UNKNOWN, Status.NOT_APPLICABLE
 BLOCKER, DEGRADE, NOTE = Severity.BLOCKER, Severity.DEGRADE, Severity.NOTE
@@ -80,3 +85,17 @@ def test_nothing_unknown_passes_by_a_severity(pairs: list[tuple[Status, Severity
         assert BADNESS.index(decide(after, WHOLE)) >= BADNESS.index(Verdict.INCONCLUSIVE)
     if any(one.status in (F, W) for one in findings):
         assert decide(after, WHOLE) is not Verdict.READY
+
+
+@pytest.mark.parametrize("name", RENDERERS)
+def test_every_format_says_what_the_check_itself_says(name: str) -> None:
+    settings = Settings(
+        calico_version="v3.32.1",
+        severities=(SeverityRule(id="node.arch", severity=DEGRADE, line="policy.toml:17"),),
+        sources=(SettingUse(name="severity of node.arch", origin="policy.toml:17"),),
+    )
+    report = Judge(settings).report(snapshot(kind(arch=known("riscv64"))), "evaluate", datetime(2027, 1, 1, tzinfo=UTC))
+    assert [one.status for one in report.findings if one.id == "node.arch"] == [W]
+    text = renderer(name)(report, RenderOptions(width=200))
+    of_finding = ("the check itself says FAIL; policy.toml:17", '"by": "policy.toml:17"', '"by":"policy.toml:17"')
+    assert any(words in text for words in of_finding), text

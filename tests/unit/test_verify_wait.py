@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from ebpfcheck import verify
@@ -13,8 +14,9 @@ from ebpfcheck.collect.requests import Listener
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.facts import FelixLog, Known, Reason, Unknown
-from ebpfcheck.model.report import Verdict
+from ebpfcheck.model.report import Status, Verdict
 from ebpfcheck.model.snapshot import Snapshot
+from tests.builders import finding
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
@@ -35,7 +37,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, looks: list[Callable[[], Snapshot]]
     def report(seen: Snapshot) -> Any:
         coverage = SimpleNamespace(nodes_total=1)
         verdict = found.get(seen.tool_version, Verdict.READY)
-        return SimpleNamespace(verdict=verdict, findings=(), coverage=coverage)
+        return SimpleNamespace(verdict=verdict, baseline=None, findings=(), coverage=coverage)
 
     request = verify.VerifyRequest(timeout=1, wait=wait, concurrency=1)
     listener = Listener(progress=lambda _: None, notice=lambda _: None)
@@ -67,3 +69,10 @@ def test_what_was_looked_at_once_more_is(monkeypatch: pytest.MonkeyPatch) -> Non
     found = watched(monkeypatch, looks)
     assert found.tool_version == "fresh"
     assert found.problems == ()
+
+
+def test_what_is_waived_or_known_is_not_waited_for() -> None:
+    one = finding(Status.FAIL, "node-1", id="verify.node.pod")
+    assert verify._counts(one)
+    assert not verify._counts(msgspec.structs.replace(one, waived_by="somebody"))
+    assert not verify._counts(msgspec.structs.replace(one, in_baseline=True))
