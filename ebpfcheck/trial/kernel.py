@@ -695,8 +695,9 @@ OWN_CGROUP_NAMESPACE = "/proc/self/ns/cgroup"
 CGROUP_NAMESPACE_OF_1 = "/proc/1/ns/cgroup"
 GROUP_NAME = "ebpfcheck-trial-{}"
 GROUP_PATTERN = re.compile(r"ebpfcheck-trial-(\d+)\Z")
-# Directories over which cgroup2 can be mounted where nobody else sees it.
-MOUNT_POINTS = ("/sys/fs/cgroup", "/sys", "/dev")
+# Directories over which cgroup2 can be mounted where nobody else sees it. Where it may be mounted already is none of
+# them, since the kernel refuses that.
+MOUNT_POINTS = ("/sys", "/dev")
 
 
 class Groups:
