@@ -799,7 +799,7 @@ def is_alive(process: int) -> bool:
 
 
 def is_root_group(directory: int) -> bool:
-    """Whether it is the root of all groups, the only one without this file, and no other one that is mounted alone."""
+    """Whether it is the root of all groups, which alone lacks this file, and not another that is mounted by itself."""
     return "cgroup.events" not in os.listdir(directory)
 
 
