@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
+import msgspec
+
 from ebpfcheck.checks.bpf_needs import Loss, Weighed, answer_of, needs_of, weigh
 from ebpfcheck.checks.felix import FELIX, is_connect_time_off, settings
 from ebpfcheck.knowledge.bpf_tables import Topic
@@ -20,7 +22,7 @@ from ebpfcheck.model.check import (
     warn,
 )
 from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason, Refusal, RootHook, TrialAnswers, Untold
-from ebpfcheck.model.report import Remediation, Severity
+from ebpfcheck.model.report import Remediation, Severity, Status
 from ebpfcheck.model.text import excerpt
 
 # How many things a message names before it says how many more there are.
@@ -63,17 +65,19 @@ def _judge(given: Given, topic: Topic, need: Need[TrialAnswers], what: str) -> O
             remediation=_newer_kernel(given.release),
         )
     if open_needs:
-        return _untold(given, what, answers, open_needs)
-    return _optional(given, what, asked, answers, weighed)
+        otherwise = Reason.TOOL_MISSING if answers.by == "bpftool" else Reason.NOT_COLLECTED
+        return _untold(f"Whether the kernel has all {what} that Calico {calico} needs", open_needs, otherwise)
+    is_by_type = answers.by == "bpftool" and topic in ("map", "program")
+    return _optional(given, what, asked, weighed, is_by_type=is_by_type)
 
 
-def _optional(given: Given, what: str, asked: str, answers: TrialAnswers, weighed: Weighed) -> Outcome:
+def _optional(given: Given, what: str, asked: str, weighed: Weighed, *, is_by_type: bool) -> Outcome:
     """Judge where nothing is lacking that Calico cannot do without."""
     calico = given.release.version
     degraded, noted, still_open = weighed.lacks("degrade"), weighed.lacks("note"), weighed.open(blocking=False)
     left = f" Not told, and no more than optional: {_listed(one.name for one in still_open)}." if still_open else ""
-    if answers.by == "bpftool":
-        left += " It tells of types alone: no flags and hooks were tried."
+    if is_by_type:
+        left += " That tells of types alone: no flags and hooks were tried."
     if degraded:
         return warn(
             f"without:{','.join(_names(degraded))}",
@@ -93,29 +97,24 @@ def _optional(given: Given, what: str, asked: str, answers: TrialAnswers, weighe
     return passed("all", message, note=bool(left))
 
 
-def _untold(given: Given, what: str, answers: TrialAnswers, untold: tuple[Untold, ...]) -> Outcome:
-    """Say that things were not told which nothing works without, and what would let the kernel tell."""
+def _untold(whether: str, untold: tuple[Untold, ...], otherwise: Reason) -> Outcome:
+    """Say that things were not told which nothing works without, and what it takes to be told.
+
+    `otherwise` is the reason where it was no refusal.
+    """
     first = untold[0]
-    wanted = dict.fromkeys(need for one in untold for need in one.needs)
+    wanted = tuple(dict.fromkeys(need for one in untold for need in one.needs))
     why = excerpt(": ".join(filter(None, (first.errno, first.words))) or "it gave no reason", 200)
-    if wanted or first.errno in ("EPERM", "EACCES"):
-        reason = Reason.FORBIDDEN
-    elif answers.by == "bpftool":
-        reason = Reason.TOOL_MISSING
-    else:
-        reason = Reason.NOT_COLLECTED
+    is_refusal = bool(wanted) or first.errno in ("EPERM", "EACCES")
+    reason = Reason.FORBIDDEN if is_refusal else otherwise
+    takes = f"; it takes {_capabilities(wanted)}" if wanted else ""
     return unknown(
         f"untold:{reason}",
-        f"Whether the kernel has all {what} that Calico {given.release.version} needs could not be told: of "
-        f"{_listed(one.name for one in untold)} it did not say ({why}){_takes(wanted)}.",
+        f"{whether} could not be told: of {_listed(one.name for one in untold)} it did not say ({why}){takes}.",
         reason=reason,
         observed=why,
-        remediation=_more_rights(wanted) if reason is Reason.FORBIDDEN else None,
+        remediation=_more_rights(wanted) if is_refusal else None,
     )
-
-
-def _takes(wanted: Collection[str]) -> str:
-    return f"; it takes {_capabilities(wanted)}" if wanted else ""
 
 
 def _capabilities(wanted: Collection[str]) -> str:
@@ -214,6 +213,7 @@ def bpf_helpers(given: Given) -> Outcome:
 
 
 _FEATURES = required(NodeKind.trial_features)
+_JIT = optional(NodeKind.bpf_jit_enable)
 
 
 @check(
@@ -221,12 +221,23 @@ _FEATURES = required(NodeKind.trial_features)
     title="Verifier features, asked of the kernel",
     category="kernel",
     severity=_severity("feature"),
-    needs=(_FEATURES, FELIX),
+    needs=(_FEATURES, FELIX, _JIT),
     of_trial=True,
 )
 def bpf_features(given: Given) -> Outcome:
     """Whether the verifier takes what programs do beside calling helpers."""
-    return _judge(given, "feature", _FEATURES, "features of the verifier")
+    outcome, jit = _judge(given, "feature", _FEATURES, "features of the verifier"), given[_JIT]
+    if outcome.status not in (Status.FAIL, Status.WARN) or not isinstance(jit, Known) or jit.value:
+        return outcome
+    return msgspec.structs.replace(
+        outcome,
+        message=f"{outcome.message} The JIT compiler is off (node.sysctl.bpf-jit), and without it kernels take no "
+        "callbacks.",
+        remediation=Remediation(
+            text="Turn the JIT compiler on, and ask the kernel again.",
+            commands=("sysctl -w net.core.bpf_jit_enable=1", "ebpfcheck node --trial kernel"),
+        ),
+    )
 
 
 _ATTACHMENTS = required(NodeKind.trial_attachments)
@@ -271,7 +282,7 @@ def flow_based_vxlan(given: Given) -> Outcome:
             required=needed,
         )
     if isinstance(answer, Untold):
-        return _untold(given, "kinds of devices", given[_DEVICES], (answer,))
+        return _untold("Whether the kernel makes flow-based VXLAN devices", (answer,), Reason.NOT_COLLECTED)
     is_classic = isinstance(btf, Absent) or (isinstance(btf, Known) and not btf.value)
     if is_classic and not given.release.flow_based_without_btf:
         effect = "As it carries no BTF either, Felix makes a classic VXLAN device, if the kernel knows any"
@@ -331,10 +342,11 @@ def cgroup2_attach(given: Given) -> Outcome:
         )
     if exclusive:
         return _exclusive(given, exclusive, needed, fix)
-    unseen = [hooks[name].untold if name in hooks else Untold(name=name) for name in _SIX]
+    not_asked = "the trial did not ask for it"
+    unseen = [hooks[name].untold if name in hooks else Untold(name=name, words=not_asked) for name in _SIX]
     untold = tuple(one for one in unseen if one is not None)
     if untold:
-        return _untold_hooks(untold)
+        return _untold("Whether others attached programs to the root of cgroup2", untold, Reason.NOT_COLLECTED)
     if taken:
         return passed(
             "shared",
@@ -367,21 +379,6 @@ def _exclusive(given: Given, hooks: list[RootHook], needed: str, fix: Remediatio
         observed=_attached(hooks),
         required=needed,
         remediation=fix,
-    )
-
-
-def _untold_hooks(untold: tuple[Untold, ...]) -> Outcome:
-    first = untold[0]
-    wanted = dict.fromkeys(need for one in untold for need in one.needs)
-    why = excerpt(": ".join(filter(None, (first.errno, first.words))) or "the trial did not ask for it", 200)
-    is_forbidden = bool(wanted) or first.errno in ("EPERM", "EACCES")
-    return unknown(
-        "untold",
-        f"Whether others have attached programs to the root of cgroup2 could not be told: of "
-        f"{_listed(one.name for one in untold)} the kernel did not say ({why}){_takes(wanted)}.",
-        reason=Reason.FORBIDDEN if is_forbidden else Reason.NOT_COLLECTED,
-        observed=why,
-        remediation=_more_rights(wanted) if is_forbidden else None,
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from ebpfcheck.checks import trial
 from ebpfcheck.model.facts import TRIAL_FACTS
 from ebpfcheck.versions import KernelRelease
 from tests import accuracy
-from tests.builders import Part, tried
+from tests.builders import Part, judged, tried
 from tests.live.machine import boot_python, kernel
 from tests.live.tools import need
 from tests.trials import PROGRAM, RESTRICTED, answers, assert_bpftool_agrees, checked
@@ -191,3 +192,39 @@ def test_a_refusal_to_look_is_no_answer(booted: Booted) -> None:
         assert {name for one in document["answers"] for name in one["needs"]} == called_for, way
         untold = [one for one in document["answers"] if one["answer"] == "untold"]
         assert all(one["needs"] for one in untold), way
+
+
+# What is said of these kernels to who wants to run a release on them, where that is not a plain pass.
+JUDGED: dict[tuple[str, str], dict[str, str]] = {
+    ("5.10", "v3.29.7"): {"helpers": "note", "features": "not_applicable"},
+    ("5.10", "v3.32.1"): {"helpers": "note", "features": "warn", "attach": "note"},
+    ("5.10", "v3.33"): {"helpers": "fail", "features": "fail", "attach": "note"},
+    ("6.1", "v3.32.1"): {"attach": "note"},
+    ("6.1", "v3.33"): {"attach": "note"},
+    ("6.12", "v3.33"): {},
+    ("newest", "v3.32.1"): {},
+}
+CHECKS = {
+    "maps": trial.bpf_maps,
+    "programs": trial.bpf_programs,
+    "helpers": trial.bpf_helpers,
+    "features": trial.bpf_features,
+    "attach": trial.bpf_attach,
+}
+
+
+def judgements(document: dict[str, Any], version: str) -> dict[str, str]:
+    facts = tried(Part(json.dumps(document)))
+    found = {name: judged(check, facts, version) for name, check in CHECKS.items()}
+    return {name: "note" if one.note else one.status.value for name, one in found.items()}
+
+
+def test_what_the_answers_mean_for_releases(booted: Booted) -> None:
+    for (name, version), expected in JUDGED.items():
+        if name == booted.name:
+            assert judgements(booted.document(), version) == {**dict.fromkeys(CHECKS, "pass"), **expected}, version
+            for way in BOOTS[name].ways:
+                said = judgements(booted.document(way), version)
+                assert {one for one, status in said.items() if status == "fail"} <= {
+                    one for one, status in expected.items() if status == "fail"
+                }, way

@@ -220,7 +220,7 @@ def test_a_survey_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, m
         "printf '\\nebpfcheck-%s begin version /v\\nLinux version 6\\nebpfcheck-%s end ok\\n' $1 $1\n"
         f"echo $$ > {tmp_path}/pids\nsleep 300 & echo $! >> {tmp_path}/pids\nwait\n"
     )
-    monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", slow)
+    monkeypatch.setattr("ebpfcheck.collect.transport.SURVEY_SCRIPT", slow)
     survey = finished(LocalTransport(), 5)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
     assert facts.identity.name == "slow"
@@ -238,7 +238,7 @@ def test_a_survey_without_end_is_cut_at_the_limit(tmp_path: Path, monkeypatch: p
         "printf '\\nebpfcheck-%s begin arch /a\\nx86_64\\nebpfcheck-%s end ok\\n' $1 $1\n"
         "printf '\\nebpfcheck-%s begin version /v\\n' $1\ncat /dev/zero\n"
     )
-    monkeypatch.setattr("ebpfcheck.collect.local.SURVEY_SCRIPT", endless)
+    monkeypatch.setattr("ebpfcheck.collect.transport.SURVEY_SCRIPT", endless)
     survey = finished(LocalTransport(), 30)
     facts, problems = node_facts(survey, LocalTransport.kind, SourceIndex())
     assert [problem.reason.value for problem in problems] == ["truncated"]

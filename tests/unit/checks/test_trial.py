@@ -173,6 +173,17 @@ def test_what_calico_does_without_is_said_by_release() -> None:
     assert of_3_33.required == "callbacks, timer, atomic_fetch"
 
 
+def test_without_the_jit_compiler_it_is_that_which_is_to_be_turned_on() -> None:
+    changes = {"feature:callbacks": NO, "feature:bpf_loop": NO}
+    interpreted = tried(trial_part(changes), jit_enable=Part("0\n"))
+    finding = judged(trial.bpf_features, interpreted, "v3.32.1")
+    assert "The JIT compiler is off" in finding.message
+    assert finding.remediation is not None
+    assert not finding.remediation.needs_reboot
+    assert finding.fingerprint == judged(trial.bpf_features, told(changes), "v3.32.1").fingerprint
+    assert judged(trial.bpf_features, tried(trial_part(), jit_enable=Part("0\n")), "v3.32.1").status is Status.PASS
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: str(check.id))
 def test_a_refusal_to_look_is_never_a_fail(check: Check) -> None:
     every = {f"{one['topic']}:{one['name']}": EPERM for one in trial_said()["answers"]}
