@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import jsonschema
 import junitparser
 import pytest
+import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -26,6 +27,7 @@ from ebpfcheck.render.words import decides, is_open, override, status_word
 from tests.reports import HOSTILE, finding, report
 
 SARIF = jsonschema.Draft4Validator(json.loads((Path(__file__).parents[1] / "data/sarif-schema-2.1.0.json").read_text()))
+JUNIT = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "data/junit-10.xsd"))
 STATUSES = (Status.PASS, Status.WARN, Status.FAIL, Status.UNKNOWN, Status.NOT_APPLICABLE)
 
 
@@ -70,6 +72,7 @@ def _strings(value: Any) -> str:
 
 
 def read_junit(text: str) -> Read:
+    JUNIT.validate(text)
     root = ElementTree.fromstring(text)
     cases = [case for case in root.iter("testcase") if case.get("classname") != "ebpfcheck"]
     found = []
