@@ -12,11 +12,10 @@ from ebpfcheck.render.words import (
     context,
     discovered,
     facets,
+    fits_a_row,
     headline,
-    is_accepted,
     is_open,
     names,
-    override,
     status_word,
     unseen_together,
     verdict_words,
@@ -111,8 +110,7 @@ def _left_out(words: str) -> Iterator[str]:
 def _details(report: Report) -> Iterator[str]:
     for finding in _open(report):
         # The table has all that there is to say of these.
-        has_more = is_accepted(finding) or finding.waiver_expired is not None or override(finding)
-        if (finding.note or finding.needs_survey) and not has_more:
+        if finding.note or fits_a_row(finding):
             continue
         yield ""
         yield f"### {status_word(finding)}: {_check(finding)}: {plain(finding.title)}"

@@ -181,6 +181,12 @@ def is_open(finding: Finding) -> bool:
     return finding.note or finding.status not in (Status.PASS, Status.NOT_APPLICABLE)
 
 
+def fits_a_row(finding: Finding) -> bool:
+    """Whether nothing more is to say of a finding than on what it is and its message: nobody looked, that is all."""
+    told_apart = is_accepted(finding) or finding.waiver_expired is not None or bool(override(finding))
+    return finding.needs_survey and not told_apart
+
+
 def costs(finding: Finding) -> str:
     """Return what mending costs, in brackets after a blank; "" where it costs nothing."""
     fix = finding.remediation
