@@ -17,8 +17,8 @@ from ebpfcheck.render.words import (
     is_open,
     names,
     status_word,
+    title,
     unseen_together,
-    verdict_words,
     where,
     worst_first,
 )
@@ -58,18 +58,17 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
 
 
 def _page(report: Report) -> Iterator[str]:
-    title = f"ebpfcheck: {verdict_words(report)}: {report.target.name}"
     yield "<!DOCTYPE html>"
     yield '<html lang="en">'
     yield "<head>"
     yield '<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    yield f"<title>{_text(title)}</title>"
+    yield f"<title>{_text(f'ebpfcheck: {title(report)}: {report.target.name}')}</title>"
     yield f"<style>\n{_STYLE}</style>"
     yield "</head>"
     yield "<body>"
-    yield f'<h1 class="{report.verdict.value}">{_text(verdict_words(report))}</h1>'
+    yield f'<h1 class="{report.verdict.value}">{_text(title(report))}</h1>'
     yield f"<p><strong>{_text(headline(report))}</strong></p>"
     yield f"<p>{_text(context(report))}</p>"
     if report.baseline is not None:

@@ -17,8 +17,8 @@ from ebpfcheck.render.words import (
     is_open,
     names,
     status_word,
+    title,
     unseen_together,
-    verdict_words,
     where,
     worst_first,
 )
@@ -46,11 +46,11 @@ def shortened(report: Report, limit: int) -> str:
         text = "\n".join((head, *parts)) + "\n"
         if len(text.encode("utf-8", "replace")) <= limit:
             return text
-    return f"## ebpfcheck: {plain(verdict_words(report))}\n\nThe report is left out, as it does not fit here.\n"
+    return f"## ebpfcheck: {plain(title(report))}\n\nThe report is left out, as it does not fit here.\n"
 
 
 def _head(report: Report) -> Iterator[str]:
-    yield f"## ebpfcheck: {plain(verdict_words(report))}"
+    yield f"## ebpfcheck: {plain(title(report))}"
     yield ""
     yield f"**{plain(headline(report).strip())}**"
     yield ""
