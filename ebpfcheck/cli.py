@@ -1538,6 +1538,9 @@ def _outputs(
         raise UsageError("only one --format can go to stdout; give the others a file, as in json=report.json")
     targets = [("--format", file) for _, file in outputs if file is not None]
     targets += [("--save", save)] if save is not None else []
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and any(name == "github" for name, _ in outputs):
+        targets.append(("GITHUB_STEP_SUMMARY", summary))
     if targets:
         from ebpfcheck.documents import check_file
 

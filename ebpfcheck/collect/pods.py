@@ -27,9 +27,10 @@ _HOST = "/host"
 # What the survey needs beside being root: the namespaces of process 1, directories of others, tables of the firewall,
 # and the list of BPF programs, which the kernel gives to CAP_SYS_ADMIN alone.
 _CAPABILITIES = ("DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE")
-# What a trial needs beside those: to raise the limit of locked memory, against which older kernels count BPF
-# maps. SYS_ADMIN includes BPF and PERFMON, of which older container runtimes know not even the names.
-_TRIAL_CAPABILITIES = ("SYS_RESOURCE",)
+# What a trial needs beside those: to make a group below the root of cgroup2, which its owner may not write to, and to
+# raise the limit of locked memory, against which older kernels count BPF maps. SYS_ADMIN includes BPF and PERFMON, of
+# which older container runtimes know not even the names.
+_TRIAL_CAPABILITIES = ("DAC_OVERRIDE", "SYS_RESOURCE")
 # How long the cluster keeps a Job beyond the time that the survey may take, in seconds, and one that has ended.
 _GRACE, _TTL = 30, 120
 # How long the controller may take to make a pod for a Job, in seconds.

@@ -48,7 +48,8 @@ def _level(report: Report, finding: Finding) -> str:
     if decides(report, finding):
         return "error"
     counts = not is_accepted(finding) and finding.status in (Status.WARN, Status.UNKNOWN)
-    return "warning" if counts and finding.severity is not Severity.NOTE else "notice"
+    # What was not asked for is not to crowd out the first ten warnings.
+    return "warning" if counts and finding.severity is not Severity.NOTE and not finding.needs_survey else "notice"
 
 
 def _command(level: str, title: str, lines: list[str]) -> str:

@@ -11,13 +11,14 @@ from ebpfcheck.render.words import (
     context,
     discovered,
     facets,
+    fits_a_row,
     headline,
     is_accepted,
     is_open,
     names,
     status_word,
+    title,
     unseen_together,
-    verdict_words,
     where,
     worst_first,
 )
@@ -33,7 +34,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 0 0 .3rem; }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: top; }
-th { white-space: nowrap; } thead { display: table-header-group; }
+th { white-space: nowrap; } td:nth-child(2) { min-width: 11em; } td:nth-child(3) { min-width: 8em; }
+thead { display: table-header-group; }
 section { border-left: .3rem solid var(--line); padding: .2rem 0 .2rem 1rem; margin: 1.5rem 0; break-inside: avoid; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: .5rem 0; }
 dt { opacity: .7; } dd { margin: 0; }
@@ -46,7 +48,7 @@ pre { background: #8882; padding: .6rem; white-space: pre-wrap; }
 .note, .accepted { color: var(--blue); border-color: var(--blue); }
 footer { opacity: .7; margin-top: 2rem; }
 @media print { body { margin: 0; max-width: none; font-size: 10pt; } a { color: inherit; text-decoration: none; }
-  details::details-content { content-visibility: visible; height: auto; display: block; } }
+  details:not([open]) { display: none; } }
 """
 
 
@@ -56,18 +58,17 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
 
 
 def _page(report: Report) -> Iterator[str]:
-    title = f"ebpfcheck: {verdict_words(report)}: {report.target.name}"
     yield "<!DOCTYPE html>"
     yield '<html lang="en">'
     yield "<head>"
     yield '<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    yield f"<title>{_text(title)}</title>"
+    yield f"<title>{_text(f'ebpfcheck: {title(report)}: {report.target.name}')}</title>"
     yield f"<style>\n{_STYLE}</style>"
     yield "</head>"
     yield "<body>"
-    yield f'<h1 class="{report.verdict.value}">{_text(verdict_words(report))}</h1>'
+    yield f'<h1 class="{report.verdict.value}">{_text(title(report))}</h1>'
     yield f"<p><strong>{_text(headline(report))}</strong></p>"
     yield f"<p>{_text(context(report))}</p>"
     if report.baseline is not None:
@@ -82,7 +83,7 @@ def _page(report: Report) -> Iterator[str]:
     if findings:
         yield from _table(report, findings)
     for finding in findings:
-        if is_open(finding):
+        if is_open(finding) and not fits_a_row(finding):
             yield from _section(report, finding)
     at = report.started_at.strftime("%Y-%m-%d %H:%M UTC")
     yield f"<footer>ebpfcheck {_text(report.tool.version)}, knowledge of {_text(report.tool.knowledge)}, {at}</footer>"

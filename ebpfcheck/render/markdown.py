@@ -12,14 +12,13 @@ from ebpfcheck.render.words import (
     context,
     discovered,
     facets,
+    fits_a_row,
     headline,
-    is_accepted,
     is_open,
     names,
-    override,
     status_word,
+    title,
     unseen_together,
-    verdict_words,
     where,
     worst_first,
 )
@@ -47,11 +46,11 @@ def shortened(report: Report, limit: int) -> str:
         text = "\n".join((head, *parts)) + "\n"
         if len(text.encode("utf-8", "replace")) <= limit:
             return text
-    return f"## ebpfcheck: {plain(verdict_words(report))}\n\nThe report is left out, as it does not fit here.\n"
+    return f"## ebpfcheck: {plain(title(report))}\n\nThe report is left out, as it does not fit here.\n"
 
 
 def _head(report: Report) -> Iterator[str]:
-    yield f"## ebpfcheck: {plain(verdict_words(report))}"
+    yield f"## ebpfcheck: {plain(title(report))}"
     yield ""
     yield f"**{plain(headline(report).strip())}**"
     yield ""
@@ -111,8 +110,7 @@ def _left_out(words: str) -> Iterator[str]:
 def _details(report: Report) -> Iterator[str]:
     for finding in _open(report):
         # The table has all that there is to say of these.
-        has_more = is_accepted(finding) or finding.waiver_expired is not None or override(finding)
-        if (finding.note or finding.needs_survey) and not has_more:
+        if finding.note or fits_a_row(finding):
             continue
         yield ""
         yield f"### {status_word(finding)}: {_check(finding)}: {plain(finding.title)}"

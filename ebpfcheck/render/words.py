@@ -53,6 +53,11 @@ def against_baseline(report: Report) -> str:
     )
 
 
+def title(report: Report) -> str:
+    """Return the verdict, and before it that it is but of what the API can tell, where no more was asked for."""
+    return ("As far as the API can tell: " if report.scope == "api" else "") + verdict_words(report)
+
+
 def headline(report: Report) -> str:
     """Return the verdict in one line: of what, for which release, by how many checks, and the counts."""
     summary = report.summary
@@ -68,8 +73,7 @@ def headline(report: Report) -> str:
     )
     run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
     return (
-        ("As far as the API can tell: " if report.scope == "api" else "")
-        + verdict_words(report)
+        title(report)
         + (f" by {run} of {every} checks" if run < every else "")
         + f": {report.target.name}{_runs(report)} Calico {report.calico.version}"
         + f" in {DATAPLANE_NAMES[report.expect or 'bpf']}"
@@ -179,6 +183,12 @@ def is_accepted(finding: Finding) -> bool:
 def is_open(finding: Finding) -> bool:
     """Whether a finding is more than that something holds or does not apply: wrong, unknown, waived, or a note."""
     return finding.note or finding.status not in (Status.PASS, Status.NOT_APPLICABLE)
+
+
+def fits_a_row(finding: Finding) -> bool:
+    """Whether nothing more is to say of a finding than on what it is and its message: nobody looked, that is all."""
+    told_apart = is_accepted(finding) or finding.waiver_expired is not None or bool(override(finding))
+    return finding.needs_survey and not told_apart
 
 
 def costs(finding: Finding) -> str:

@@ -695,8 +695,9 @@ OWN_CGROUP_NAMESPACE = "/proc/self/ns/cgroup"
 CGROUP_NAMESPACE_OF_1 = "/proc/1/ns/cgroup"
 GROUP_NAME = "ebpfcheck-trial-{}"
 GROUP_PATTERN = re.compile(r"ebpfcheck-trial-(\d+)\Z")
-# Directories over which cgroup2 can be mounted where nobody else sees it.
-MOUNT_POINTS = ("/sys/fs/cgroup", "/sys", "/dev")
+# Directories over which cgroup2 can be mounted where nobody else sees it. Where it may be mounted already is none of
+# them, since the kernel refuses that.
+MOUNT_POINTS = ("/sys", "/dev")
 
 
 class Groups:
@@ -705,9 +706,8 @@ class Groups:
     def __init__(self, rights: Rights, root: "str | None") -> None:
         self._rights = rights
         self._given_root = root
-        # Before this process mounts anything over them, and before it moves to where the paths of groups are others.
+        # Opened before this process mounts anything over them.
         self._hierarchies = list(visible_hierarchies())
-        self._sees_root = is_in_namespace(OWN_CGROUP_NAMESPACE, FIRST_CGROUP_NAMESPACE)
         self._private = -1
         self._group = None  # type: tuple[int, str, int] | None
 
@@ -715,12 +715,12 @@ class Groups:
         """The directory of the root group, opened, and where it is."""
         if self._given_root is not None:
             return self._opened(self._given_root), self._given_root
-        for path, top, directory in self._hierarchies:
-            if self._sees_root and top == "/":
+        for path, directory in self._hierarchies:
+            if is_root_group(directory):
                 return os.dup(directory), path
         directory = self._mounted()
-        if not is_in_namespace(OWN_CGROUP_NAMESPACE, FIRST_CGROUP_NAMESPACE):
-            raise Untold("the root of cgroup2 is out of sight: this process may be in a cgroup namespace")
+        if not is_root_group(directory):
+            raise Untold("the root of cgroup2 is out of sight: this process is in a cgroup namespace")
         return os.dup(directory), "a private mount"
 
     def group(self) -> int:
@@ -755,7 +755,7 @@ class Groups:
                     remove_unlocked(name, parent)
 
     def _writable(self) -> int:
-        for _, _, directory in self._hierarchies:
+        for _, directory in self._hierarchies:
             if os.access(".", os.W_OK, dir_fd=directory):
                 return directory
         return self._mounted()
@@ -798,16 +798,21 @@ def is_alive(process: int) -> bool:
     return state not in ("", "Z", "X")
 
 
-def visible_hierarchies() -> "Iterator[tuple[str, str, int]]":
-    """Where cgroup2 is mounted and not mounted over, which group is on top there, and the opened directory."""
+def is_root_group(directory: int) -> bool:
+    """Whether it is the root of all groups, which alone lacks this file, and not another that is mounted by itself."""
+    return "cgroup.events" not in os.listdir(directory)
+
+
+def visible_hierarchies() -> "Iterator[tuple[str, int]]":
+    """Where cgroup2 is mounted and not mounted over, with the opened directory."""
     for line in read("/proc/self/mountinfo").splitlines():
         mount, _, described = line.partition(" - ")
         if described.startswith("cgroup2 "):
-            device, top, path = (unescaped(field) for field in mount.split(" ")[2:5])
+            device, _, path = (unescaped(field) for field in mount.split(" ")[2:5])
             major, _, minor = device.partition(":")
             with contextlib.suppress(OSError):
                 if os.stat(path).st_dev == os.makedev(int(major), int(minor)):
-                    yield path, top, os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+                    yield path, os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def unescaped(field: str) -> str:

@@ -176,7 +176,9 @@ def test_a_probe_pod_makes_a_trial(served: tuple[FakeApi, Path]) -> None:
     assert json.loads(evidence)["kind"] == "pod"
     for container in containers(api):
         added = container["securityContext"]["capabilities"]["add"]
-        assert added == ["DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE", "SYS_RESOURCE"]
+        assert sorted(added) == [
+            "DAC_OVERRIDE", "DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE", "SYS_RESOURCE",
+        ]  # fmt: skip
         assert container["securityContext"]["privileged"] is False
         script = container["command"][2]
         assert "ebpfcheck.trial.kernel/1" in script

@@ -1,7 +1,8 @@
 """Runs a program in Python with fewer rights than root has: python restricted.py WAY... < PROGRAM.
 
-Ways: nobody, user-namespace, cgroup-namespace, cgroup=DIRECTORY (in a namespace with that at the root), memlock=BYTES,
-capabilities=NAME,... (those that are kept), and seccomp=NAME (the error that bpf(2) gives, or KILL).
+Ways: nobody, user-namespace, cgroup-namespace, cgroup=DIRECTORY (in a namespace with that at the root, where no other
+part of cgroup2 is mounted), memlock=BYTES, capabilities=NAME,... (those that are kept), and seccomp=NAME (the error
+that bpf(2) gives, or KILL).
 """
 
 import ctypes
@@ -20,7 +21,7 @@ _NOBODY = 65534
 _CAPABILITIES = {"DAC_OVERRIDE": 1, "NET_ADMIN": 12, "SYS_ADMIN": 21, "SYS_RESOURCE": 24, "PERFMON": 38, "BPF": 39}
 _CAPABILITY_VERSION = 0x20080522
 _CLONE_NEWNS, _CLONE_NEWCGROUP, _CLONE_NEWUSER = 0x00020000, 0x02000000, 0x10000000
-_MS_REC_PRIVATE = 0x44000
+_MS_REC_PRIVATE, _MNT_DETACH = 0x44000, 2
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
 _SECCOMP = {"KILL": 0x80000000, "ERRNO": 0x00050000, "ALLOW": 0x7FFF0000}
 _BPF = {"x86_64": 321, "aarch64": 280}
@@ -54,6 +55,8 @@ def cgroup(directory: str) -> None:
     Path(directory, "cgroup.procs").write_text(str(os.getpid()))
     _do(_libc.unshare(_CLONE_NEWCGROUP | _CLONE_NEWNS))
     _do(_libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None))
+    mounted = next(parent for parent in Path(directory).parents if parent.is_mount())
+    _do(_libc.umount2(str(mounted).encode(), _MNT_DETACH))
     _do(_libc.mount(b"none", b"/sys/fs/cgroup", b"cgroup2", 0, None))
 
 

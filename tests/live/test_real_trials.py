@@ -68,14 +68,19 @@ BOOTS = {
     ),
     "6.1": Boot(
         before="echo 2 > /proc/sys/net/core/bpf_jit_harden\n",
-        ways={"nobody": {"BPF", "NET_ADMIN", "SYS_ADMIN"}, "capabilities=SYS_ADMIN": {"DAC_OVERRIDE", "NET_ADMIN"}},
+        ways={"capabilities=SYS_ADMIN": {"DAC_OVERRIDE", "NET_ADMIN"}},
     ),
     "6.12": Boot(
         words="lockdown=confidentiality",
         ways={"user-namespace": {"BPF", "NET_ADMIN"}},
         after="echo 0 > /proc/sys/net/core/bpf_jit_enable\n$PYTHON - < /kernel.py > /results/interpreted\n",
     ),
-    "newest": Boot(before="mount -t tmpfs none /proc/sys/net/core\n", ways={"cgroup-namespace": set()}),
+    "newest": Boot(
+        before="mount -t tmpfs none /proc/sys/net/core\n",
+        ways={"nobody": {"BPF", "NET_ADMIN", "SYS_ADMIN"}},
+        after="mkdir /cgroup/own\n$PYTHON /restricted.py cgroup=/cgroup/own < /kernel.py > /results/moved\n"
+        "rmdir /cgroup/own\n",
+    ),
 }
 # Written down from what is known of these kernels; all else must be there.
 BEFORE_TCX = {"attach tcx/veth": "EINVAL", "attach netkit": "EOPNOTSUPP"}
@@ -170,6 +175,14 @@ def test_the_machine_is_as_it_was(booted: Booted) -> None:
 def test_without_the_jit_compiler_there_are_no_callbacks(booted: Booted) -> None:
     refused = {"feature callbacks": "EINVAL", "feature bpf_loop": "EINVAL", "feature timer": "EINVAL"}
     assert answers(booted.document("interpreted")) == refused
+
+
+@pytest.mark.parametrize("booted", ["newest"], indirect=True, scope="module")
+def test_a_process_that_does_not_see_the_root_gets_there_by_process_1(booted: Booted) -> None:
+    document = booted.document("moved")
+    assert answers(document) == {}
+    assert {hook["answer"] for hook in document["root_hooks"]} == {"yes"}
+    assert document["root_hooks_path"] == "a private mount"
 
 
 def test_a_refusal_to_look_is_no_answer(booted: Booted) -> None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import jsonschema
 import junitparser
 import pytest
+import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -26,6 +27,7 @@ from ebpfcheck.render.words import decides, is_open, override, status_word
 from tests.reports import HOSTILE, finding, report
 
 SARIF = jsonschema.Draft4Validator(json.loads((Path(__file__).parents[1] / "data/sarif-schema-2.1.0.json").read_text()))
+JUNIT = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "data/junit-10.xsd"))
 STATUSES = (Status.PASS, Status.WARN, Status.FAIL, Status.UNKNOWN, Status.NOT_APPLICABLE)
 
 
@@ -70,6 +72,7 @@ def _strings(value: Any) -> str:
 
 
 def read_junit(text: str) -> Read:
+    JUNIT.validate(text)
     root = ElementTree.fromstring(text)
     cases = [case for case in root.iter("testcase") if case.get("classname") != "ebpfcheck"]
     found = []
@@ -549,6 +552,8 @@ def test_a_summary_fits_whatever_there_is_to_say_and_names_each_check() -> None:
         (report(finding(Status.UNKNOWN)), ["error", "error"]),
         (report(finding(Status.UNKNOWN, severity=Severity.DEGRADE)), ["notice", "warning"]),
         (report(finding(Status.UNKNOWN, severity=Severity.NOTE)), ["notice", "notice"]),
+        (report(finding(Status.UNKNOWN, needs_survey=True), scope="api"), ["notice", "notice"]),
+        (report(finding(Status.UNKNOWN, needs_survey=True)), ["error", "error"]),
         (report(finding(Status.FAIL, waived_by="x")), ["notice", "notice"]),
         (report(finding(Status.FAIL, in_baseline=True)), ["notice", "notice"]),
         (report(finding(Status.UNKNOWN), finding(Status.FAIL, in_baseline=True)), ["error", "error", "notice"]),
@@ -561,6 +566,14 @@ def test_annotations_are_as_grave_as_what_they_tell(of: Report, levels: list[str
 def test_only_what_is_not_accepted_decides() -> None:
     for one in (finding(status, **kind) for status in STATUSES for kind in ({"waived_by": "x"}, {"in_baseline": True})):
         assert not decides(report(one, fail_on="warn"), one)
+
+
+@pytest.mark.parametrize("format", ["markdown", "html", "github", "junit", "sarif"])
+def test_what_the_api_alone_tells_is_no_more_than_that(format: str) -> None:
+    of = report(finding(Status.UNKNOWN, needs_survey=True), scope="api")
+    assert of.exit_code == 0
+    text = shown(format, of)
+    assert text.index("As far as the API can tell: READY") == text.index("READY") - len("As far as the API can tell: ")
 
 
 def test_a_page_asks_for_nothing_from_elsewhere() -> None:
