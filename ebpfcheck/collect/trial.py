@@ -14,6 +14,8 @@ from ebpfcheck.model.facts import Fact, Known, Reason, Refusal, RootHook, TrialA
 _FORMAT = "ebpfcheck.trial.kernel/1"
 # Far more than a trial prints.
 _LONGEST_DOCUMENT, _LONGEST_WORDS = 1024 * 1024, 200
+# The kernel's numbers of programs and flags have 32 bits.
+_LARGEST = 1 << 32
 # By what each fact is found: the topic in the document, and the call that the kernel answered.
 _TOPICS = {
     "trial_maps": ("map", "bpf(2) BPF_MAP_CREATE"),
@@ -176,7 +178,7 @@ def _root_hooks(reader: SectionReader, document: _Document) -> Fact[tuple[RootHo
 
 
 def _root_hook(document: _Document, one: _Hook) -> RootHook:
-    if one.answer != "yes" or one.programs < 0 or one.flags < 0:
+    if one.answer != "yes" or not (0 <= one.programs < _LARGEST and 0 <= one.flags < _LARGEST):
         untold = _untold(document, one, one.hook)
         if one.errno == "EPERM" and not {"NET_ADMIN", "SYS_ADMIN"} & {*document.capabilities}:
             untold = msgspec.structs.replace(untold, needs=("NET_ADMIN",))

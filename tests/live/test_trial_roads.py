@@ -22,8 +22,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is let ask 
 HAS = 'has() { command -v "$1" >/dev/null 2>&1; }'
 
 
-def sections(text: str, *shell: str) -> Any:
-    result = subprocess.run((*shell, "-s", "n"), input=text.encode(), capture_output=True, timeout=100, check=True)
+def sections(text: str, *shell: str, cwd: Path | None = None, **environment: str) -> Any:
+    result = subprocess.run(
+        (*shell, "-s", "n"),
+        input=text.encode(), cwd=cwd, env={**os.environ, **environment}, capture_output=True, timeout=100, check=True,
+    )  # fmt: skip
     document = read_document(result.stdout, "n")
     assert document.complete
     return document.sections
@@ -51,6 +54,24 @@ def test_every_shell_hands_the_program_on_as_it_is(shell: tuple[str, ...]) -> No
 
 def test_without_timeout_it_is_tried_all_the_same() -> None:
     assert sections(without("timeout"), "sh")["trial"].state is State.OK
+
+
+def test_no_modules_of_somebody_else_are_taken(tmp_path: Path) -> None:
+    for module in ("json", "ctypes", "sitecustomize"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit(3)\n")
+    section = sections(without(), "sh", cwd=tmp_path, PYTHONPATH=str(tmp_path))["trial"]
+    assert section.state is State.OK
+    assert json.loads(section.data)["answers"]
+    assert not list(tmp_path.glob("__pycache__"))
+
+
+def test_a_trial_that_hangs_is_ended_and_the_survey_goes_on(tmp_path: Path) -> None:
+    need("timeout", "coreutils")
+    (tmp_path / "python3").write_text("#!/bin/sh\nexec sleep 90\n")
+    (tmp_path / "python3").chmod(0o755)
+    text = without().replace("limit=60\n", "limit=1\n")
+    section = sections(text, "sh", PATH=f"{tmp_path}:{os.environ['PATH']}")["trial"]
+    assert (section.state, section.words) == (State.FAILED, "timeout")
 
 
 @needs_root

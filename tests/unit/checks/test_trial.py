@@ -289,6 +289,7 @@ def part_of_cgroup2(kind: NodeKind) -> NodeKind:
         ({"root:connect4": {"answer": "untold", "errno": "EPERM"}}, Status.UNKNOWN, "connect4"),
         ({"root:connect4": None}, Status.UNKNOWN, "the trial did not ask for it"),
         ({"root:connect4": {"programs": -1}}, Status.UNKNOWN, "connect4"),
+        ({"root:connect4": {"flags": 10**30}}, Status.UNKNOWN, "connect4"),
         # What is known to be in the way counts, whatever else was not told.
         ({"root:connect4": {"answer": "untold"}, **hooks(1, 1, "connect6")}, Status.FAIL, "connect6"),
     ],
