@@ -451,8 +451,8 @@ def node(
     """Look at this machine, or at hosts over SSH, and say whether eBPF mode will work there.
 
     It changes nothing, but for what --trial makes and removes again. What only root can see is unknown otherwise: run
-    it as root, or with --become over SSH. SSH is your own, with its configuration, agent and known hosts, in batch
-    mode.
+    it as root, or with --become over SSH. SSH is your own ssh's, with its configuration, agent and known hosts, in
+    batch mode.
 
     Examples: ebpfcheck node --calico-version v3.32 --save node.json
               ebpfcheck node --trial kernel

@@ -36,9 +36,10 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
     suite.timestamp = report.started_at.replace(tzinfo=None).isoformat()
     findings = worst_first(report.findings)
     cases = [_case(report, one, name) for one, name in zip(findings, _names(findings), strict=True)]
-    if gating_verdict(report) is Verdict.INCONCLUSIVE and not any(decides(report, finding) for finding in findings):
+    gate = gating_verdict(report)
+    if gate is Verdict.INCONCLUSIVE and not any(decides(report, finding) for finding in findings):
         verdict = junitparser.TestCase(name="verdict", classname="ebpfcheck")
-        verdict.result = _result(junitparser.Error, verdict_words(report), report.verdict, _about(report))
+        verdict.result = _result(junitparser.Error, verdict_words(report, gate), gate, _about(report))
         cases.insert(0, verdict)
     for case in cases:
         # Nothing is known of single checks, and some readers ask for a number.

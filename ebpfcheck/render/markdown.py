@@ -35,7 +35,7 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
 def shortened(report: Report, limit: int) -> str:
     """Return as much of the report as fits into so many bytes: without details, then by check, then the verdict alone.
 
-    Each says what it leaves out.
+    Each says what it leaves out; "" where not even that fits.
     """
     head = "\n".join(_head(report))
     for parts in (
@@ -46,7 +46,8 @@ def shortened(report: Report, limit: int) -> str:
         text = "\n".join((head, *parts)) + "\n"
         if len(text.encode("utf-8", "replace")) <= limit:
             return text
-    return f"## ebpfcheck: {plain(title(report))}\n\nThe report is left out, as it does not fit here.\n"
+    text = f"## ebpfcheck: {plain(title(report))}\n\nThe report is left out, as it does not fit here.\n"
+    return text if len(text) <= limit else ""
 
 
 def _head(report: Report) -> Iterator[str]:

@@ -478,7 +478,8 @@ def test_fifty_runs_that_are_ended_at_any_moment_leave_nothing(serve: Serve) -> 
             process.send_signal(signal.SIGTERM if number % 2 else signal.SIGINT)
             out, err = process.communicate(timeout=60)
         codes.append(process.returncode)
-        assert process.returncode in (0, 1, 3, 130), err
+        # On a machine that is slow the signal comes before Python heeds it, and then nothing has been made yet.
+        assert process.returncode in (0, 1, 3, 130, -signal.SIGTERM), err
         assert "Traceback" not in err
         if out:
             json.loads(out)

@@ -18,7 +18,17 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ebpfcheck.model.facts import Reason
-from ebpfcheck.model.report import Coverage, Finding, Override, Remediation, Report, ReportTarget, Severity, Status
+from ebpfcheck.model.report import (
+    Coverage,
+    Finding,
+    Override,
+    Remediation,
+    Report,
+    ReportTarget,
+    Severity,
+    Status,
+    Verdict,
+)
 from ebpfcheck.model.snapshot import Problem, Unseen
 from ebpfcheck.model.text import visible
 from ebpfcheck.render import RENDERERS, RenderOptions, renderer
@@ -410,6 +420,9 @@ def test_unseen_nodes_make_a_test_case_of_their_own() -> None:
     case = case_of(of, "ebpfcheck")
     assert kind_of(case) == "error"
     assert "Not seen: node-9: no route (unreachable)" in "".join(case.itertext())
+    known = report(finding(Status.FAIL, in_baseline=True), coverage=of.coverage)
+    assert (known.verdict, known.exit_code) == (Verdict.NOT_READY, 3)
+    assert "INCONCLUSIVE" in str(case_of(known, "ebpfcheck")[0].get("message"))
 
 
 def test_test_cases_are_told_apart_and_keep_their_names() -> None:
@@ -540,6 +553,7 @@ def test_a_summary_fits_whatever_there_is_to_say_and_names_each_check() -> None:
             assert f"[node.{number}](" in text
     assert steps == [(True, False), (True, False), (False, True)]
     assert shortened(few, 100) == "## ebpfcheck: NOT READY\n\nThe report is left out, as it does not fit here.\n"
+    assert shortened(few, 10) == shortened(few, -10) == ""
 
 
 @pytest.mark.parametrize(
