@@ -75,6 +75,7 @@ def speaking(kind: NodeKind, version: str = "v3.32.1") -> set[str]:
         check.id: judged(check, kind, version)
         for check in BUILTIN
         if check.category == "network"
+        and not check.of_trial
         and judged(check, kind, version).status not in (Status.PASS, Status.NOT_APPLICABLE)
     }
     if is_blind(kind):
