@@ -26,7 +26,8 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck ebpfcheck/collect/survey.sh tests/kernels.sh .ci/run .github/actions/ebpfcheck/check.sh
 	$(BIN)/shellcheck --shell sh --exclude SC2034,SC2154 ebpfcheck/render/plan_prelude.sh
-	$(BIN)/shellcheck --shell sh --exclude SC2154 ebpfcheck/collect/trial.sh
+	$(BIN)/shellcheck --shell sh --exclude SC2154 ebpfcheck/collect/trial.sh ebpfcheck/collect/objects_trial.sh
+	$(BIN)/shellcheck ebpfcheck/trial/objects.sh
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -88,7 +88,7 @@ class Judge:
         concerned = [check for check in self._registry.checks if _concerns(check, snapshot)]
         checks = [check for check in self._checks if check in concerned]
         if not checks and all(check.of_trial for check in self._checks):
-            raise UsageError("the checks that were picked take a trial (--trial kernel), which was not made")
+            raise UsageError("the checks that were picked take a trial (--trial), which was not made")
         if not checks:
             raise UsageError("the checks that were picked are about a cluster, which was not looked at")
         judged = judge(snapshot, checks, release, install, settings.expect or "bpf")

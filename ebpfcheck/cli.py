@@ -16,6 +16,7 @@ from ebpfcheck.policy.limits import LONGEST_TIMEOUT, MOST_AT_ONCE, is_image, is_
 
 if TYPE_CHECKING:
     from ebpfcheck.app import Judge
+    from ebpfcheck.collect.transport import Trial
     from ebpfcheck.interruption import Interruption
     from ebpfcheck.model.facts import Endpoint
     from ebpfcheck.model.report import Report, SettingUse
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Wider lines than this are hard to read, narrower ones than this cannot hold a table.
 _WIDEST, _NARROWEST = 120, 40
+# How long looking at a node may take where nothing is said of it, in seconds.
+_NODE_TIMEOUT, _PROBE_TIMEOUT, _OBJECTS_TIMEOUT = 30.0, 120.0, 600.0
 # What typer makes of Ctrl-C; it is ExitCode.INTERRUPTED.
 _INTERRUPTED = 130
 
@@ -88,6 +91,7 @@ class TrialChoice(enum.StrEnum):
 
     none = "none"
     kernel = "kernel"
+    objects = "objects"
 
 
 class ProbeNodesChoice(enum.StrEnum):
@@ -321,12 +325,28 @@ TrialOption = Annotated[
     TrialChoice,
     typer.Option(
         help="kernel: also ask the kernel itself, by bpf(2), what it can do; what that takes is made, and removed, in "
-        "a network namespace and a control group of its own."
+        "a network namespace and a control group of its own. objects: have its verifier judge the BPF objects of a "
+        "release, which are loaded and dropped again; nothing is attached."
+    ),
+]
+ObjectsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="For --trial objects: the directory of the objects on the node, such as a copy of /usr/lib/calico/bpf of "
+        "a release's calico-node image; probe pods have that of their own image.",
     ),
 ]
 ProbeNamespaceOption = Annotated[str, typer.Option(metavar="NS", help="Where probe pods are made.")]
 ProbeTimeoutOption = Annotated[
     float, typer.Option(metavar="SECONDS", help="How long looking at one node may take at most.")
+]
+ClusterProbeTimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long looking at one node may take at most (default: 120, with --trial objects 600).",
+    ),
 ]
 
 
@@ -427,6 +447,7 @@ def node(
         bool, typer.Option("--become", help="Run the survey as root, by sudo where it asks no password.")
     ] = False,
     trial: TrialOption = TrialChoice.none,
+    objects: ObjectsOption = None,
     calico_version: CalicoVersionOption = None,
     install: InstallOption = None,
     format: FormatOption = None,
@@ -440,8 +461,12 @@ def node(
     save: SaveOption = None,
     redact: RedactOption = False,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long looking at one machine may take at most.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long looking at one machine may take at most (default: 30, with --trial objects 600).",
+        ),
+    ] = None,
     deadline: DeadlineOption = None,
     config: ConfigOption = None,  # noqa: ARG001 - taken by its callback
     color: ColorOption = ColorChoice.auto,
@@ -456,10 +481,16 @@ def node(
 
     Examples: ebpfcheck node --calico-version v3.32 --save node.json
               ebpfcheck node --trial kernel
+              ebpfcheck node --trial objects --objects /opt/calico-v3.33/bpf --calico-version v3.33
               ebpfcheck node --become 'admin@node[01-40]' --jump bastion
     """
     started_at = datetime.now(UTC)
+    if timeout is None:
+        timeout = _OBJECTS_TIMEOUT if trial is TrialChoice.objects else _NODE_TIMEOUT
     _check_timeout("--timeout", timeout)
+    if trial is TrialChoice.objects and objects is None:
+        raise _usage_error("--trial objects needs --objects DIR, where a release's BPF objects are on the node")
+    tried = _trial(trial, objects)
     with _interruption() as interruption:
         if targets or hosts_file is not None or from_cluster:
             from ebpfcheck.app import Judge
@@ -486,7 +517,7 @@ def node(
                 deadline=_deadline(deadline),
                 felix_config=felix_config,
                 endpoints=_endpoints(api_endpoint),
-                trial=trial.value,
+                trial=tried,
             )
             judge = Judge(
                 _settings(
@@ -502,7 +533,7 @@ def node(
 
             if any((ssh_option, ssh_config, identity, jump, become, kubeconfig, context, deadline)):
                 raise _usage_error("options for SSH were given, but no TARGET, --hosts-file or --from-cluster")
-            with LocalTransport(endpoints=_endpoints(api_endpoint), trial=trial.value).start(timeout) as running:
+            with LocalTransport(endpoints=_endpoints(api_endpoint), trial=tried).start(timeout) as running:
                 # Loaded while the survey runs, which takes about as long.
                 from ebpfcheck.app import Judge
                 from ebpfcheck.render import RENDERERS
@@ -532,8 +563,9 @@ def cluster(
     image: ImageOption = None,
     probe_namespace: ProbeNamespaceOption = "kube-system",
     concurrency: ConcurrencyOption = 8,
-    probe_timeout: ProbeTimeoutOption = 120.0,
+    probe_timeout: ClusterProbeTimeoutOption = None,
     trial: TrialOption = TrialChoice.none,
+    objects: ObjectsOption = None,
     deadline: DeadlineOption = None,
     api_endpoint: ApiEndpointOption = None,
     scan_pods: Annotated[
@@ -571,7 +603,7 @@ def cluster(
     started_at = datetime.now(UTC)
     where = _Where(kubeconfig, context, timeout)
     request = _probe_request(
-        probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint, trial
+        probe, probe_nodes, image, probe_namespace, concurrency, probe_timeout, api_endpoint, trial, objects
     )
 
     def prepared() -> tuple["Judge", list[tuple[str, str | None]]]:
@@ -1385,14 +1417,16 @@ def _probe_request(
     image: str | None,
     namespace: str,
     concurrency: int,
-    timeout: float,
+    timeout: float | None,
     api_endpoint: str | None,
     trial: TrialChoice = TrialChoice.none,
+    objects: str | None = None,
 ) -> "ProbeRequest | None":
     """Return how to look at nodes, None where nobody is to; refuses what cannot be meant."""
     if probe is not ProbeChoice.pod and not _is_given("trial"):
         # A policy asks for it where there are probe pods.
         trial = TrialChoice.none
+    tried = _trial(trial, objects)
     if trial is not TrialChoice.none and probe is not ProbeChoice.pod:
         raise _usage_error(
             f"--trial {trial.value} needs --probe pod, as it takes a container of its own on each node; "
@@ -1405,6 +1439,8 @@ def _probe_request(
         return None
     from ebpfcheck.probe import ProbeRequest
 
+    if timeout is None:
+        timeout = _OBJECTS_TIMEOUT if trial is TrialChoice.objects else _PROBE_TIMEOUT
     _check_timeout("--probe-timeout", timeout)
     if not is_namespace(namespace):
         raise _usage_error(f"--probe-namespace: {namespace!r} is not the name of a namespace")
@@ -1422,7 +1458,7 @@ def _probe_request(
         concurrency=_checked_concurrency(concurrency),
         timeout=timeout,
         endpoints=_endpoints(api_endpoint),
-        trial=trial.value,
+        trial=tried,
     )
 
 
@@ -1430,6 +1466,19 @@ def _is_given(name: str) -> bool:
     """Whether an option stands on the command line, and not in a policy."""
     source = click.get_current_context().get_parameter_source(name)
     return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _trial(choice: TrialChoice, objects: str | None) -> "Trial":
+    """Return what is to be tried; refuses a directory that cannot be meant."""
+    if choice is not TrialChoice.objects:
+        if objects is not None:
+            raise _usage_error("--objects is for --trial objects")
+        return "kernel" if choice is TrialChoice.kernel else "none"
+    from ebpfcheck.collect.transport import ObjectsTrial
+
+    if objects is not None and not (objects.startswith("/") and objects.isprintable()):
+        raise _usage_error(f"--objects: {objects!r} is not the absolute path of a directory on the node")
+    return ObjectsTrial(directory=objects or "")
 
 
 def _checked_concurrency(number: int) -> int:

@@ -16,7 +16,7 @@ from ebpfcheck.collect.fleet import Fleet, Job
 from ebpfcheck.collect.login import Login
 from ebpfcheck.collect.pods import Jobs, PodTransport
 from ebpfcheck.collect.requests import Listener
-from ebpfcheck.collect.transport import NotReachedError, Survey, Transport, Trial
+from ebpfcheck.collect.transport import NotReachedError, ObjectsTrial, Survey, Transport, Trial
 from ebpfcheck.interruption import Interruption
 from ebpfcheck.model.cluster import ClusterFacts
 from ebpfcheck.model.facts import Endpoint, Known, NodeFacts, Reason, SourceKind, Unknown
@@ -27,6 +27,8 @@ _SAMPLES = 3
 # How many more are looked at where samples could not be.
 _SUBSTITUTES = 1
 _ENDPOINTS_TRIED = 4
+# Where the image of calico-node has the BPF objects of its release.
+_IMAGE_OBJECTS = "/usr/lib/calico/bpf"
 # No limit: what ends the work on a node is its own time-out, and all of it the deadline of the fleet. In seconds.
 _LONGEST = 7 * 86400.0
 # How long an answer of the API server may pause, in seconds; what is asked for here is small.
@@ -128,7 +130,10 @@ def _road(
     if not image:
         words = "no calico-node runs whose image probe pods could use: give one with --image"
         raise NotReachedError(Reason.NOT_COLLECTED, words)
-    jobs = stack.enter_context(Jobs(client, request.namespace, image, endpoints, listener.notice, request.trial))
+    trial = request.trial
+    if isinstance(trial, ObjectsTrial) and not trial.directory:
+        trial = ObjectsTrial(directory=_IMAGE_OBJECTS, image=image)
+    jobs = stack.enter_context(Jobs(client, request.namespace, image, endpoints, listener.notice, trial))
     jobs.rehearse(request.timeout)
     return _Road(kind=SourceKind.POD, to=lambda node: PodTransport(jobs, node))
 

@@ -2,6 +2,7 @@
 
 from ebpfcheck.checks import (
     api_reach,
+    bpf_objects,
     bpffs,
     cgroup,
     host,
@@ -27,6 +28,7 @@ NODE_CHECKS: tuple[Check, ...] = (
     trial.bpf_helpers,
     trial.bpf_features,
     trial.bpf_attach,
+    bpf_objects.bpf_objects,
     bpffs.bpffs_mounted,
     bpffs.bpffs_persistent,
     cgroup.cgroup2,

@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeVar
 import distro
 import msgspec
 
-from ebpfcheck.collect import endpoints, hooks, host, network, trial
+from ebpfcheck.collect import bpf_objects, endpoints, hooks, host, network, trial
 from ebpfcheck.collect.framing import SURVEY_LIMIT, State, read_document
 from ebpfcheck.collect.mounts import MountTable, mount_holding, normal_path, parse_mount_table, visible_at
 from ebpfcheck.collect.sections import SectionReader, behind, number, one_line
-from ebpfcheck.collect.transport import NotReachedError, Survey
+from ebpfcheck.collect.transport import NotReachedError, ObjectsTrial, Survey
 from ebpfcheck.model.facts import (
     Absent,
     Fact,
@@ -169,6 +169,8 @@ class _Reader(SectionReader):
     def _trial_facts(self, kernel_view: Unknown | None) -> dict[str, Fact[Any]]:
         if self._trial == "none":
             return {}
+        if isinstance(self._trial, ObjectsTrial):
+            return {"trial_objects": behind(kernel_view, bpf_objects.fact(self, self._trial))}
         return {name: behind(kernel_view, fact) for name, fact in trial.facts(self).items()}
 
     # Where the survey ran, and so whose files, mounts and kernel it saw.

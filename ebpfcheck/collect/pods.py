@@ -13,7 +13,15 @@ from ebpfcheck.collect import wire
 from ebpfcheck.collect.apiclient import ApiClient, ApiError, ListDecoders, Listing, read_list
 from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.collect.login import Login
-from ebpfcheck.collect.transport import NotReachedError, Survey, Trial, cut_words, survey_arguments, survey_text
+from ebpfcheck.collect.transport import (
+    NotReachedError,
+    ObjectsTrial,
+    Survey,
+    Trial,
+    cut_words,
+    survey_arguments,
+    survey_text,
+)
 from ebpfcheck.errors import CannotRunError
 from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 from ebpfcheck.model.text import excerpt
@@ -23,6 +31,8 @@ MANAGER = "app.kubernetes.io/managed-by=ebpfcheck,app.kubernetes.io/component=pr
 _RUN_LABEL = "ebpfcheck.io/run"
 _NODE_ANNOTATION = "ebpfcheck.io/node"
 _CONTAINER = "survey"
+# What API servers before 1.30 read, which do not know the field.
+_APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io"
 _HOST = "/host"
 # What the survey needs beside being root: the namespaces of process 1, directories of others, tables of the firewall,
 # and the list of BPF programs, which the kernel gives to CAP_SYS_ADMIN alone.
@@ -173,9 +183,9 @@ def job_manifest(
         "app.kubernetes.io/managed-by": "ebpfcheck",
         _RUN_LABEL: run,
     }
-    metadata = {"labels": labels, "annotations": {_NODE_ANNOTATION: node}}
+    metadata: dict[str, Any] = {"labels": labels, "annotations": {_NODE_ANNOTATION: node}}
     is_node = [{"key": "metadata.name", "operator": "In", "values": [node]}]
-    container = {
+    container: dict[str, Any] = {
         "name": _CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
@@ -198,6 +208,15 @@ def job_manifest(
             {"name": "host", "mountPath": _HOST, "readOnly": True, "recursiveReadOnly": "IfPossible"},
         ],
     }
+    if isinstance(trial, ObjectsTrial):
+        # As much as two families' maps take at their full sizes, and the log of a refusal; a verifier keeps a CPU busy.
+        container["resources"] = {
+            "requests": {"cpu": "100m", "memory": "64Mi"},
+            "limits": {"cpu": "1", "memory": "1536Mi"},
+        }
+        # The profile of container runtimes forbids to mount a bpffs, even where the capability is there.
+        container["securityContext"]["appArmorProfile"] = {"type": "Unconfined"}
+        metadata["annotations"][f"{_APPARMOR_ANNOTATION}/{_CONTAINER}"] = "unconfined"
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -12,11 +12,26 @@ from ebpfcheck.collect.framing import SURVEY_LIMIT
 from ebpfcheck.model.facts import Endpoint, Reason, SourceKind
 
 SURVEY_SCRIPT = Path(__file__).with_name("survey.sh")
-Trial = Literal["none", "kernel"]
-"""What is tried on a node beside the survey; the trial's words are the last section of the survey's document."""
 _TRIAL_SCRIPT = Path(__file__).with_name("trial.sh")
 _TRIAL_PROGRAM = Path(__file__).parent.with_name("trial") / "kernel.py"
+_OBJECTS_SCRIPT = Path(__file__).with_name("objects_trial.sh")
+_OBJECTS_PROGRAM = Path(__file__).parent.with_name("trial") / "objects.py"
+_OBJECTS_BY_BPFTOOL = Path(__file__).parent.with_name("trial") / "objects.sh"
 _TRIAL_PLACE = "# A trial that was asked for is put in here.\n"
+
+
+class ObjectsTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial of the BPF objects in a directory."""
+
+    directory: str
+    image: str = ""
+    """The image that the directory is in; empty where it is the node's own."""
+
+
+NamedTrial = Literal["none", "kernel"]
+"""Those that a name says all of."""
+Trial = NamedTrial | ObjectsTrial
+"""What is tried on a node beside the survey; the trial's words are the last section of the survey's document."""
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +49,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 # The longest that a trial may take, in seconds, and which part of what there is for the node.
 _TRIAL_LIMIT, _TRIAL_SHARE = 60, 0.6
+# The part of it that objects may take, and one of them at most, in seconds.
+_OBJECTS_SHARE, _OBJECT_LIMIT = 0.8, 60
 
 
 def survey_text(trial: Trial, timeout: float) -> str:
@@ -50,6 +67,17 @@ def survey_text(trial: Trial, timeout: float) -> str:
     before, place, after = text.partition(_TRIAL_PLACE)
     if not place:
         raise ValueError("survey.sh has no place for a trial")
+    if isinstance(trial, ObjectsTrial):
+        words = {
+            "program": _OBJECTS_PROGRAM.read_text(encoding="utf-8"),
+            "EBPFCHECK_OBJECTS": _OBJECTS_BY_BPFTOOL.read_text(encoding="utf-8"),
+            "directory": trial.directory,
+            "image": trial.image,
+            "seconds": str(max(1, int(timeout * _OBJECTS_SHARE))),
+            "each": str(_OBJECT_LIMIT),
+        }
+        given = "\n".join(f"{name}={quote(word)}" for name, word in words.items())
+        return f"{before}{given}\n{_OBJECTS_SCRIPT.read_text(encoding='utf-8')}{after}"
     program = quote(_TRIAL_PROGRAM.read_text(encoding="utf-8"))
     limit = max(1, int(min(_TRIAL_LIMIT, timeout * _TRIAL_SHARE)))
     return f"{before}limit={limit}\nprogram={program}\n{_TRIAL_SCRIPT.read_text(encoding='utf-8')}{after}"

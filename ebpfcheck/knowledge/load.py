@@ -16,6 +16,7 @@ from ebpfcheck.knowledge.known_bug_tables import KnownBugTables
 from ebpfcheck.knowledge.kube_proxy_tables import KubeProxyTables
 from ebpfcheck.knowledge.network_tables import NetworkTables
 from ebpfcheck.knowledge.node_tables import NodeTables
+from ebpfcheck.knowledge.object_tables import ObjectTables
 from ebpfcheck.knowledge.plan_tables import PlanTables
 from ebpfcheck.knowledge.platform_tables import PlatformTables
 from ebpfcheck.knowledge.service_tables import ServiceTables
@@ -42,6 +43,7 @@ def load_knowledge() -> Knowledge:
         add_ons=_read("add_ons.toml", AddOnTables),
         health=_read("health.toml", HealthTables),
         known_bugs=_read("known_bugs.toml", KnownBugTables),
+        objects=_read("objects.toml", ObjectTables),
         plan=_read("plan.toml", PlanTables),
         verify=_read("verify.toml", VerifyTables),
     )

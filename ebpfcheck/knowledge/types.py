@@ -27,6 +27,7 @@ from ebpfcheck.knowledge.known_bug_tables import KnownBugTables
 from ebpfcheck.knowledge.kube_proxy_tables import KubeProxyTables
 from ebpfcheck.knowledge.network_tables import NetworkTables
 from ebpfcheck.knowledge.node_tables import Arch, Architectures, Bpffs, Cgroup2, Installed, Mounter, NodeTables, Systemd
+from ebpfcheck.knowledge.object_tables import ObjectTables
 from ebpfcheck.knowledge.plan_tables import PlanTables
 from ebpfcheck.knowledge.platform_tables import PlatformTables
 from ebpfcheck.knowledge.service_tables import ServiceTables
@@ -114,6 +115,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     add_ons: AddOnTables
     health: HealthTables
     known_bugs: KnownBugTables
+    objects: ObjectTables
     plan: PlanTables
     verify: VerifyTables
     reads_endpoint_config_map: bool
@@ -145,6 +147,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     add_ons: AddOnTables
     health: HealthTables
     known_bugs: KnownBugTables
+    objects: ObjectTables
     plan: PlanTables
     verify: VerifyTables
 
@@ -231,6 +234,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             add_ons=self.add_ons,
             health=self.health,
             known_bugs=self.known_bugs,
+            objects=self.objects,
             plan=self.plan,
             verify=self.verify,
             reads_endpoint_config_map=version.within(self.platforms.api_endpoint.supported) is True,

@@ -67,7 +67,7 @@ Fact: TypeAlias = Known[T] | Absent | Unknown
 NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
 NOT_SURVEYED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a look at the node itself tells, not the API")
 ONLY_VERIFIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only `ebpfcheck verify` reads that")
-NOT_TRIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a trial asks the kernel itself (--trial kernel)")
+NOT_TRIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a trial asks the kernel itself (--trial)")
 FELIX_NOT_GIVEN = Unknown(
     reason=Reason.NOT_COLLECTED, detail="a node does not show it; --felix-config reads it from a file"
 )
@@ -346,6 +346,40 @@ class RootHook(msgspec.Struct, frozen=True, kw_only=True):
     """Why that could not be told; None where it was."""
 
 
+class ObjectRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A BPF object that did not load, or not whole, and in which words."""
+
+    name: str
+    errno: str = ""
+    """Such as EACCES; empty where none was told."""
+    program: str = ""
+    """The program that was refused; empty where it did not come to that."""
+    words: tuple[str, ...] = ()
+    """The last lines of what the verifier said, or the loader where the verifier said nothing."""
+
+
+class ObjectTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """What the kernel's verifier said of the BPF objects of a directory."""
+
+    directory: str
+    image: str = ""
+    """The image that the directory is in; empty where it is the node's own."""
+    loader: str
+    """What loaded them, with its version."""
+    by: Literal["libbpf", "bpftool"]
+    """bpftool cannot leave one program of an object out, as Felix does."""
+    accepted: tuple[str, ...] = ()
+    partly: tuple[ObjectRefusal, ...] = ()
+    """Those that were accepted without the one program that Felix does without too."""
+    refused: tuple[ObjectRefusal, ...] = ()
+    undecided: tuple[tuple[str, Literal["timeout", "killed", "large", "irregular"]], ...] = ()
+    """Those that took too long, whose loader was killed, that are too large for one, or that are no files."""
+    left: tuple[str, ...] = ()
+    """Those for which there was no time left."""
+    strange: int = 0
+    """How many more files end in .o that cannot be of a release."""
+
+
 class NodeIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """What differs on every node."""
 
@@ -471,6 +505,8 @@ class NodeKind(msgspec.Struct, frozen=True, kw_only=True):
     """Network devices, made and brought up in a namespace of the trial's own."""
     trial_root_hooks: Fact[tuple[RootHook, ...]] = NOT_TRIED
     """What others have attached to the hooks of cgroup2's root that connect-time load balancing uses."""
+    trial_objects: Fact[ObjectTrial] = NOT_TRIED
+    """What the verifier said of a release's BPF objects, by a trial of its own."""
     calico_node_pod: Fact[CalicoNodePod] = ONLY_VERIFIED
     """Absent where calico-node has no pod on the node. This and the next two are read by `ebpfcheck verify` alone."""
     felix_log: Fact[FelixLog] = ONLY_VERIFIED
@@ -493,13 +529,15 @@ API_FACTS = frozenset(
     }
 )  # fmt: skip
 """The facts of a node that the API gives; all others take a look at the node itself."""
-TRIAL_FACTS = frozenset(
+KERNEL_TRIAL_FACTS = frozenset(
     {
         "trial_maps", "trial_programs", "trial_helpers", "trial_features", "trial_attachments", "trial_devices",
         "trial_root_hooks",
     }
 )  # fmt: skip
-"""The facts of a node that only a trial gives; without one, they are NOT_TRIED."""
+"""The facts of a node that only a trial of the kernel gives."""
+TRIAL_FACTS = KERNEL_TRIAL_FACTS | {"trial_objects"}
+"""The facts of a node that only trials give; without one, they are NOT_TRIED."""
 OWN_FACTS = frozenset({"felix", "calico_node_pod", "felix_log", "felix_metrics"})
 """Those of them that nodes alike need not share."""
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from ebpfcheck.collect.transport import Trial
+from ebpfcheck.collect.transport import NamedTrial
 from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.report import Scope, Severity
@@ -280,7 +280,7 @@ KEYS: dict[str, _Key] = {
     "probe": _one_of("none", "exec", "pod"),
     "probe_nodes": _one_of("cohorts", "all"),
     "image": _Key(_image),
-    "trial": _one_of(*get_args(Trial)),
+    "trial": _one_of(*get_args(NamedTrial)),
     "probe_namespace": _Key(_namespace),
     "probe_timeout": _numbered(1, LONGEST_TIMEOUT, float),
     "concurrency": _numbered(1, MOST_AT_ONCE, int),

@@ -108,6 +108,9 @@ def test_exit_codes_are_the_same_in_every_format(arguments: tuple[str, ...], cod
         (("checks", "node.nothing"), "node.nothing"),
         (("checks", "../../README"), "README"),
         (("schema", "finding"), "'finding' is not one of"),
+        (("node", "--trial", "objects"), "--trial objects needs --objects DIR"),
+        (("node", "--trial", "objects", "--objects", "bpf"), "is not the absolute path"),
+        (("node", "--objects", "/bpf"), "--objects is for --trial objects"),
     ],
 )
 def test_a_wrong_command_line_gets_one_clear_line(arguments: tuple[str, ...], words: str) -> None:

@@ -107,6 +107,59 @@ def test_what_is_made_is_bounded_labelled_and_harmless(serve: Serve) -> None:
         assert container["resources"]["limits"]
 
 
+TRIED = b"""loader bpftool v7.5.0
+found 4
+object from_hep_no_log_co-re.o
+end 0
+object to_hep_no_log_co-re.o
+end 0
+object from_wep_no_log_co-re.o
+| BPF program is too large. Processed 1000001 insn
+| libbpf: prog 'calico_tc_main': failed to load: -7
+end 255
+object to_wep_no_log_co-re.o
+end 0"""
+
+
+def test_a_trial_of_the_objects_in_the_pods_image(serve: Serve) -> None:
+    api, kubeconfig = serve(forbid=[("delete", "jobs"), ("deletecollection", "jobs")])
+
+    def log(node: str, spec: Object) -> bytes:
+        mark = b"\nebpfcheck-" + probes.nonce_of(spec["containers"][0]["command"]).encode()
+        frame = mark + b" begin objects /usr/lib/calico/bpf\n" + TRIED + mark + b" end ok\n"
+        before, done, after = probes.log()(node, spec).rpartition(mark + b" done")
+        return before + frame + done + after
+
+    api.pods.script(None, PodLife(log=log))
+    outcome = look(kubeconfig, "--probe", "pod", "--trial", "objects", api=api)
+    (finding,) = (one for one in outcome.report["findings"] if one["id"] == "node.bpf.objects")
+    assert finding["status"] == "fail"
+    assert "calico_tc_main of from_wep_no_log_co-re.o (budget" in finding["message"]
+    (fact,) = (one for one in finding["evidence"] if one["fact"] == "trial_objects")
+    assert f'"image":"{clusters.CALICO_IMAGE}"' in fact["value"].replace(" ", "")
+    for job in api.pods.catalog.all(api.pods.jobs):
+        assert job["spec"]["activeDeadlineSeconds"] == 630
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert "directory=/usr/lib/calico/bpf\n" in container["command"][2]
+        security = container["securityContext"]
+        assert security["privileged"] is False
+        assert {"SYS_ADMIN", "SYS_RESOURCE"} <= set(security["capabilities"]["add"])
+        # The profile of container runtimes forbids mounts.
+        assert security["appArmorProfile"] == {"type": "Unconfined"}
+        assert container["resources"]["limits"]["memory"] == "1536Mi"
+
+
+def test_a_trial_of_objects_on_the_nodes(serve: Serve) -> None:
+    api, kubeconfig = serve(forbid=[("delete", "jobs"), ("deletecollection", "jobs")])
+    more = ("--trial", "objects", "--objects", "/opt/calico v3.33/bpf", "--probe-timeout", "50")
+    outcome = look(kubeconfig, "--probe", "pod", *more, api=api)
+    assert outcome.statuses()["node.bpf.objects"] == {"unknown"}
+    for job in api.pods.catalog.all(api.pods.jobs):
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert "directory='/opt/calico v3.33/bpf'\n" in container["command"][2]
+        assert "seconds=40\n" in container["command"][2]
+
+
 @pytest.mark.parametrize(
     ("life", "reason", "words"),
     [
@@ -591,6 +644,10 @@ def test_the_time_for_all_nodes(serve: Serve) -> None:
         (("--probe", "pod", "--probe-namespace", "A/b"), "is not the name of a namespace"),
         (("--probe", "pod", "--api-endpoint", "https://a:1"), "is a URL"),
         (("--probe", "pod", "--concurrency", "0"), "--concurrency"),
+        (("--objects", "/bpf"), "--objects is for --trial objects"),
+        (("--probe", "exec", "--trial", "objects"), "--trial objects needs --probe pod"),
+        (("--probe", "pod", "--trial", "objects", "--objects", "bpf"), "is not the absolute path"),
+        (("--probe", "pod", "--trial", "objects", "--objects", "/a\nb"), "is not the absolute path"),
         (("--probe", "pod", "--probe-timeout", "0"), "--probe-timeout"),
     ],
 )

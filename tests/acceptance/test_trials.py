@@ -117,7 +117,7 @@ def test_a_trial_that_comes_to_nothing_costs_nothing_else(
         (("cluster", "--trial", "kernel", "--probe", "exec"), "--trial kernel needs --probe pod"),
         (("cluster", "--trial", "everything", "--probe", "pod"), "'everything' is not one of"),
         (("node", "--trial"), "requires an argument"),
-        (("node", "--only", "node.bpf.maps"), "take a trial (--trial kernel), which was not made"),
+        (("node", "--only", "node.bpf.maps"), "take a trial (--trial), which was not made"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(arguments: tuple[str, ...], words: str) -> None:

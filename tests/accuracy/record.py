@@ -11,7 +11,7 @@ from ebpfcheck.collect.local import LocalTransport
 from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.transport import Survey
 from ebpfcheck.model.codec import decode_snapshot, encode_snapshot
-from ebpfcheck.model.facts import TRIAL_FACTS, Fact, Known, NodeIdentity, NodeKind, Source, SourceKind
+from ebpfcheck.model.facts import KERNEL_TRIAL_FACTS, Fact, Known, NodeIdentity, NodeKind, Source, SourceKind
 from ebpfcheck.model.snapshot import Node, Snapshot, SourceIndex
 from ebpfcheck.versions import KernelRelease
 from tests.accuracy import RECORDS
@@ -20,7 +20,7 @@ from tests.trials import PROGRAM
 
 KERNEL_FACTS = (
     "proc_version", "kernel_release", "arch", "os", "kernel_config", "filesystems", "vmlinux_btf", "lockdown",
-    "bpf_jit_enable", "bpf_jit_harden", *sorted(TRIAL_FACTS),
+    "bpf_jit_enable", "bpf_jit_harden", *sorted(KERNEL_TRIAL_FACTS),
 )  # fmt: skip
 """What is recorded; the rest of a node says nothing about what its kernel loads."""
 

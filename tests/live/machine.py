@@ -87,18 +87,24 @@ def boot_python(
     *,
     words: str = "",
     files: Iterable[Path] = (),
+    data: Iterable[Path] = (),
     programs: Iterable[str] = (),
     modules: Iterable[str] = (),
 ) -> dict[str, bytes]:
     """Boot a kernel, run commands for which $PYTHON and the `files` are in the root directory, return their results.
 
     Results are what the commands put in /results, by name. The files, which are programs in Python, find those modules
-    of the standard library that they import.
+    of the standard library that they import. `data` are files and directories that go along as they are.
     """
     python = Path(sys.executable).resolve()
     root = _root(directory, tmp_path, (str(python), *programs), tuple(modules))
     for path in files:
         shutil.copy(path, root)
+    for path in data:
+        if path.is_dir():
+            shutil.copytree(path, root / path.name)
+        else:
+            shutil.copy(path, root)
     for path in _modules_of(tuple(files)):
         target = root / path.relative_to("/")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from ebpfcheck.collect.node import node_facts
 from ebpfcheck.collect.redaction import redacted
 from ebpfcheck.collect.transport import Survey, survey_text
 from ebpfcheck.model.facts import (
+    KERNEL_TRIAL_FACTS,
     NOT_TRIED,
-    TRIAL_FACTS,
     Known,
     NodeKind,
     Reason,
@@ -39,7 +39,7 @@ def answers(kind: NodeKind, name: str) -> TrialAnswers:
 
 
 def unknowns(kind: NodeKind) -> dict[str, Unknown]:
-    return {name: fact for name in sorted(TRIAL_FACTS) if isinstance(fact := getattr(kind, name), Unknown)}
+    return {name: fact for name in sorted(KERNEL_TRIAL_FACTS) if isinstance(fact := getattr(kind, name), Unknown)}
 
 
 def test_without_a_trial_nothing_is_said_of_one() -> None:
@@ -69,7 +69,7 @@ def test_the_evidence_says_that_it_is_the_kernel_that_answered() -> None:
     sources = SourceIndex()
     survey = Survey(data=document({"trial": trial_part()}), nonce=NONCE, trial="kernel")
     kind = node_facts(survey, SourceKind.SSH, sources)[0].kind
-    for name in TRIAL_FACTS:
+    for name in KERNEL_TRIAL_FACTS:
         source = sources.listed()[getattr(kind, name).source]
         assert source.kind is SourceKind.SSH
         assert source.locator.startswith("the kernel's own answer to "), source
@@ -129,7 +129,7 @@ def test_a_trial_that_ended_early_says_why() -> None:
     kind = tried(Part(json.dumps({**told, "answers": [], "root_hooks": [], "root_hooks_path": ""})))
     assert {one.reason for one in unknowns(kind).values()} == {Reason.UNSUPPORTED, Reason.NOT_COLLECTED}
     assert all("python 3.5 is too old" in one.detail for one in unknowns(kind).values())
-    assert len(unknowns(kind)) == len(TRIAL_FACTS)
+    assert len(unknowns(kind)) == len(KERNEL_TRIAL_FACTS)
     only_maps = [one for one in told["answers"] if one["topic"] == "map"]
     kind = tried(Part(json.dumps({**told, "answers": only_maps, "left": "killed"})))
     assert answers(kind, "trial_maps").left == "killed"
@@ -158,7 +158,7 @@ def test_a_trial_that_ended_early_says_why() -> None:
 def test_what_cannot_be_read_is_unknown_and_costs_nothing_else(part: Part | None, reason: Reason) -> None:
     kind = tried(part)
     assert {one.reason for one in unknowns(kind).values()} == {reason}
-    assert len(unknowns(kind)) == len(TRIAL_FACTS)
+    assert len(unknowns(kind)) == len(KERNEL_TRIAL_FACTS)
     assert isinstance(kind.kernel_release, Known)
 
 
@@ -205,7 +205,7 @@ def test_words_are_kept_short_and_on_one_line() -> None:
 
 @given(st.binary(max_size=300))
 def test_no_bytes_break_it(data: bytes) -> None:
-    assert len(unknowns(tried(Part(data)))) == len(TRIAL_FACTS)
+    assert len(unknowns(tried(Part(data)))) == len(KERNEL_TRIAL_FACTS)
 
 
 def test_in_a_gvisor_sandbox_it_is_another_kernel_that_answers() -> None:
