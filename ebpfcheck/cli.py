@@ -1,10 +1,8 @@
 """The command line: parses, calls the use case, writes what it gives, returns its exit code."""
 
-import enum
-import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -12,22 +10,78 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import click
 import typer
 
+from ebpfcheck.options import (
+    ApiEndpointOption,
+    BaselineOption,
+    CalicoVersionOption,
+    ClusterCalicoVersionOption,
+    ClusterInstallOption,
+    ClusterProbeTimeoutOption,
+    ColorChoice,
+    ColorOption,
+    ConcurrencyOption,
+    ConfigOption,
+    ContextOption,
+    DataplaneChoice,
+    DeadlineOption,
+    FailOn,
+    FailOnOption,
+    FelixConfigOption,
+    FormatOption,
+    ImageOption,
+    InstallChoice,
+    InstallOption,
+    KernelFormatOption,
+    KubeconfigOption,
+    MatchChoice,
+    ObjectsOption,
+    OnlyOption,
+    ProbeChoice,
+    ProbeNamespaceOption,
+    ProbeNodesChoice,
+    ProbeNodesOption,
+    ProbeOption,
+    ProbeTimeoutOption,
+    QuietOption,
+    RedactOption,
+    SaveOption,
+    SchemaChoice,
+    ScopeChoice,
+    ScopeOption,
+    SkipOption,
+    TimeoutOption,
+    TrialChoice,
+    TrialOption,
+    VerboseOption,
+    WaiversOption,
+    complete_check,
+    complete_plan_format,
+    complete_version,
+)
 from ebpfcheck.policy.limits import LONGEST_TIMEOUT, MOST_AT_ONCE, is_image, is_namespace
+from ebpfcheck.streams import (
+    complain,
+    deliver,
+    options_for,
+    outputs_of,
+    render_options,
+    report_defect,
+    summarize,
+    write_out,
+)
 
 if TYPE_CHECKING:
     from ebpfcheck.app import Judge
     from ebpfcheck.collect.transport import Trial
     from ebpfcheck.interruption import Interruption
     from ebpfcheck.model.facts import Endpoint
-    from ebpfcheck.model.report import Report, SettingUse
+    from ebpfcheck.model.report import SettingUse
     from ebpfcheck.model.snapshot import Snapshot
     from ebpfcheck.policy.config import Policy
     from ebpfcheck.probe import ProbeRequest
     from ebpfcheck.render import RenderOptions
     from ebpfcheck.settings import Settings
 
-# Wider lines than this are hard to read, narrower ones than this cannot hold a table.
-_WIDEST, _NARROWEST = 120, 40
 # How long looking at a node may take where nothing is said of it, in seconds.
 _NODE_TIMEOUT, _PROBE_TIMEOUT, _OBJECTS_TIMEOUT = 30.0, 120.0, 600.0
 # What typer makes of Ctrl-C; it is ExitCode.INTERRUPTED.
@@ -48,308 +102,6 @@ config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What
 app.add_typer(config_app, name="config", short_help="Show what a policy file and the environment set.")
 
 
-class FailOn(enum.StrEnum):
-    """What makes the exit code other than 0."""
-
-    fail = "fail"
-    warn = "warn"
-    never = "never"
-
-
-class InstallChoice(enum.StrEnum):
-    """How Calico is installed."""
-
-    operator = "operator"
-    manifest = "manifest"
-
-
-class ColorChoice(enum.StrEnum):
-    """When to use colours."""
-
-    auto = "auto"
-    always = "always"
-    never = "never"
-
-
-class ScopeChoice(enum.StrEnum):
-    """What the verdict is about."""
-
-    api = "api"
-    nodes = "nodes"
-
-
-class ProbeChoice(enum.StrEnum):
-    """How the nodes themselves are looked at."""
-
-    none = "none"
-    exec = "exec"
-    pod = "pod"
-
-
-class TrialChoice(enum.StrEnum):
-    """What is tried on nodes beside looking at them."""
-
-    none = "none"
-    kernel = "kernel"
-    objects = "objects"
-
-
-class ProbeNodesChoice(enum.StrEnum):
-    """Which nodes are looked at."""
-
-    cohorts = "cohorts"
-    all = "all"
-
-
-class DataplaneChoice(enum.StrEnum):
-    """What should run by now."""
-
-    bpf = "bpf"
-    iptables = "iptables"
-    nftables = "nftables"
-
-
-class SchemaChoice(enum.StrEnum):
-    """The published documents."""
-
-    report = "report"
-    snapshot = "snapshot"
-    kernel = "kernel"
-    plan = "plan"
-    diff = "diff"
-    matrix = "matrix"
-
-
-class MatchChoice(enum.StrEnum):
-    """What is held against each other in a comparison."""
-
-    auto = "auto"
-    subjects = "subjects"
-    outcomes = "outcomes"
-
-
-def _complete_check(incomplete: str) -> list[str]:
-    from ebpfcheck.registry import load_registry, load_verify_registry
-
-    checks = (*load_registry().checks, *load_verify_registry().checks)
-    return [check.id for check in checks if check.id.startswith(incomplete)]
-
-
-def _complete_format(incomplete: str) -> list[str]:
-    from ebpfcheck.render import RENDERERS
-
-    return [name for name in RENDERERS if name.startswith(incomplete)]
-
-
-def _complete_plan_format(incomplete: str) -> list[str]:
-    from ebpfcheck.render import PLAN_RENDERERS
-
-    return [name for name in PLAN_RENDERERS if name.startswith(incomplete)]
-
-
-def _complete_version(incomplete: str) -> list[str]:
-    from ebpfcheck.knowledge.load import load_knowledge
-
-    return [str(minor) for minor in load_knowledge().minors() if str(minor).startswith(incomplete)]
-
-
-def _read_policy(context: typer.Context, named: str | None) -> str | None:
-    """Have what a policy file and the environment say taken for the options that are not given."""
-    directory = _directory_of_policy()
-    is_set = any(name.startswith("EBPFCHECK_") for name in os.environ)
-    if context.resilient_parsing or (named is None and directory is None and not is_set):
-        return named
-    from ebpfcheck.policy.config import read_policy
-
-    policy = read_policy(named, os.environ, directory)
-    taken = {parameter.name for parameter in context.command.params}
-    defaults = {name: setting.value for name, setting in policy.settings.items() if name in taken}
-    if "skip" in defaults:
-        defaults["skip"] = policy.skipped(verify=context.command.name == "verify")
-    if "waivers" not in taken:
-        # The formats are those of reports.
-        defaults.pop("format", None)
-    context.default_map = defaults
-    context.obj = policy
-    return named
-
-
-def _directory_of_policy() -> Path | None:
-    """Return the working directory if it or one above it may have a policy file."""
-    try:
-        directory = Path.cwd()
-    except OSError:
-        return None
-    has_file = any(os.path.lexists(place / "ebpfcheck.toml") for place in (directory, *directory.parents))
-    return directory if has_file else None
-
-
-ConfigOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        is_eager=True,
-        callback=_read_policy,
-        help="The policy file (default: the nearest ebpfcheck.toml, from the working directory upwards).",
-    ),
-]
-CalicoVersionOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="vX.Y[.Z]",
-        help="Judge for this Calico release (default: the newest known).",
-        autocompletion=_complete_version,
-    ),
-]
-ClusterCalicoVersionOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="vX.Y[.Z]",
-        help="Judge for this Calico release (default: the one that the cluster runs).",
-        autocompletion=_complete_version,
-    ),
-]
-FormatOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT[=FILE]",
-        help="table (the default), json, jsonl, junit, sarif, markdown, github or html, to stdout or a file; may be "
-        "given more than once.",
-        autocompletion=_complete_format,
-    ),
-]
-KernelFormatOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMAT[=FILE]",
-        help="table (the default) or json, to stdout or a file; may be given more than once.",
-    ),
-]
-OnlyOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="ID,..",
-        help="Run only these checks; globs such as 'node.kernel.*' work.",
-        autocompletion=_complete_check,
-    ),
-]
-SkipOption = Annotated[
-    list[str] | None, typer.Option(metavar="ID,..", help="Leave these checks out.", autocompletion=_complete_check)
-]
-FailOnOption = Annotated[FailOn, typer.Option(help="What makes the exit code other than 0.")]
-WaiversOption = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="What is accepted on purpose, by whom and until when: a TOML file."),
-]
-BaselineOption = Annotated[
-    str | None,
-    typer.Option(metavar="REPORT", help="A report that -f json wrote: only what is new or worse since then counts."),
-]
-InstallOption = Annotated[
-    InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: not known).")
-]
-ClusterInstallOption = Annotated[
-    InstallChoice | None, typer.Option(help="How Calico is, or will be, installed (default: what is seen).")
-]
-ColorOption = Annotated[ColorChoice, typer.Option(help="When to use colours; NO_COLOR is honoured too.")]
-VerboseOption = Annotated[
-    int,
-    typer.Option(
-        "--verbose", "-v", count=True, show_default=False, help="Show passing checks, and the evidence of all."
-    ),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show only the verdict and what is not right.")]
-SaveOption = Annotated[str | None, typer.Option(metavar="SNAPSHOT", help="Save what was collected to this file.")]
-FelixConfigOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="What `kubectl get felixconfigurations -o yaml` prints; without it the defaults are taken, where that is "
-        "safe. - reads stdin.",
-    ),
-]
-RedactOption = Annotated[
-    bool,
-    typer.Option(
-        "--redact", help="Replace host names, addresses, MACs and the like in all that is saved, shown or written."
-    ),
-]
-ScopeOption = Annotated[
-    ScopeChoice,
-    typer.Option(help="nodes: what only a look at the nodes tells counts too; api: gate on what the API tells alone."),
-]
-TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long collecting may take at most.")]
-DeadlineOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS", help="How long looking at all nodes may take at most (default: as long as it takes)."
-    ),
-]
-ApiEndpointOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT", help="Have each node try to connect to this address of the API server, without kube-proxy."
-    ),
-]
-ConcurrencyOption = Annotated[int, typer.Option(metavar="N", help="How many nodes are looked at at once.")]
-KubeconfigOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="The kubeconfig (default: KUBECONFIG, ~/.kube/config, or the service account inside of a cluster).",
-    ),
-]
-ContextOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The context of the kubeconfig (default: its current one).")
-]
-
-ProbeOption = Annotated[
-    ProbeChoice,
-    typer.Option(
-        help="How to look at the nodes themselves: by exec into calico-node, by a short-lived pod on each, or not at "
-        "all (`ebpfcheck node` does it over SSH)."
-    ),
-]
-ProbeNodesOption = Annotated[
-    ProbeNodesChoice, typer.Option(help="Look at a few nodes of each kind, or at all of them.")
-]
-ImageOption = Annotated[
-    str | None,
-    typer.Option(metavar="REF", help="The image of probe pods (default: the one that calico-node runs)."),
-]
-TrialOption = Annotated[
-    TrialChoice,
-    typer.Option(
-        help="kernel: also ask the kernel itself, by bpf(2), what it can do; what that takes is made, and removed, in "
-        "a network namespace and a control group of its own. objects: have its verifier judge the BPF objects of a "
-        "release, which are loaded and dropped again; nothing is attached."
-    ),
-]
-ObjectsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help="For --trial objects: the directory of the objects on the node, such as a copy of /usr/lib/calico/bpf of "
-        "a release's calico-node image; probe pods have that of their own image.",
-    ),
-]
-ProbeNamespaceOption = Annotated[str, typer.Option(metavar="NS", help="Where probe pods are made.")]
-ProbeTimeoutOption = Annotated[
-    float, typer.Option(metavar="SECONDS", help="How long looking at one node may take at most.")
-]
-ClusterProbeTimeoutOption = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS",
-        help="How long looking at one node may take at most (default: 120, with --trial objects 600).",
-    ),
-]
-
-
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; every error ends here."""
     try:
@@ -357,7 +109,7 @@ def run(arguments: list[str]) -> int:
     except BaseException as error:
         return _handle(error, arguments)
     if code == _INTERRUPTED:
-        _complain("interrupted")
+        complain("interrupted")
     return code if isinstance(code, int) else 0
 
 
@@ -373,21 +125,21 @@ def _handle(error: BaseException, arguments: list[str]) -> int:
     from ebpfcheck.exitcodes import ExitCode
 
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        _write(error.format_message() + "\n")
+        write_out(error.format_message() + "\n")
         return ExitCode.USAGE
     if isinstance(error, click.ClickException):
-        _complain(f"{error.format_message().rstrip('.')} (see --help)")
+        complain(f"{error.format_message().rstrip('.')} (see --help)")
         return ExitCode.USAGE
     if isinstance(error, EbpfcheckError):
-        _complain(str(error))
+        complain(str(error))
         return error.exit_code
     if isinstance(error, OSError) and error.filename is None:
         # Nothing that names a file: a stream that was handed to us is full or closed.
-        _complain(f"input or output failed: {error.strerror}")
+        complain(f"input or output failed: {error.strerror}")
         return ExitCode.USAGE
     if not isinstance(error, Exception):
         raise error
-    _report_defect(error, verbose=any(argument in ("-v", "--verbose") for argument in arguments))
+    report_defect(error, verbose=any(argument in ("-v", "--verbose") for argument in arguments))
     return ExitCode.INTERNAL_ERROR
 
 
@@ -397,7 +149,7 @@ def _print_version(asked: bool) -> None:
     from ebpfcheck import __version__
     from ebpfcheck.knowledge import KNOWLEDGE_DATE
 
-    _write(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
+    write_out(f"ebpfcheck {__version__} (knowledge of {KNOWLEDGE_DATE})\n")
     raise typer.Exit
 
 
@@ -525,7 +277,7 @@ def node(
                 ),
                 of_nodes=True,
             )
-            outputs = _outputs(format, RENDERERS, save)
+            outputs = outputs_of(format, RENDERERS, save)
             with Progress() as progress:
                 snapshot = snapshot_of_hosts(request, progress.show, interruption)
         else:
@@ -545,11 +297,11 @@ def node(
                     ),
                     of_nodes=True,
                 )
-                outputs = _outputs(format, RENDERERS, save)
+                outputs = outputs_of(format, RENDERERS, save)
                 snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
         if redact:
             snapshot = _redacted(snapshot)
-        options = _options(color, verbose, quiet)
+        options = render_options(color, verbose, quiet)
         return _report(judge, snapshot, "node", started_at, outputs, options, color, save, interruption)
 
 
@@ -615,7 +367,7 @@ def cluster(
                 calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline, redact=redact
             )
         )
-        outputs = _outputs(format, RENDERERS, save)
+        outputs = outputs_of(format, RENDERERS, save)
         for name, _ in outputs:
             renderer(name)
         return judge, outputs
@@ -624,7 +376,7 @@ def cluster(
         snapshot, judge, outputs = _collected(where, request, deadline, prepared, interruption, scan_pods=scan_pods)
         if redact:
             snapshot = _redacted(snapshot)
-        options = _options(color, verbose, quiet)
+        options = render_options(color, verbose, quiet)
         return _report(judge, snapshot, "cluster", started_at, outputs, options, color, save, interruption)
 
 
@@ -651,7 +403,7 @@ def cleanup(
         from ebpfcheck.collect.pods import remove_jobs
 
         removed = remove_jobs(login, deadline, probe_namespace)
-    _write("".join(f"removed job {name}\n" for name in removed) or "nothing of ebpfcheck's was left\n")
+    write_out("".join(f"removed job {name}\n" for name in removed) or "nothing of ebpfcheck's was left\n")
     return 0
 
 
@@ -699,7 +451,7 @@ def rbac(
             raise UsageError(f"--probe-namespace: {probe_namespace!r} is no name of a namespace")
     if metrics and not verify:
         raise UsageError("--metrics goes with --verify")
-    _write(role_manifests(service_account, probe.value, probe_namespace, verify=verify, metrics=metrics))
+    write_out(role_manifests(service_account, probe.value, probe_namespace, verify=verify, metrics=metrics))
 
 
 @app.command(short_help="Judge kernel strings with no node at hand.")
@@ -732,7 +484,7 @@ def kernel(
     from ebpfcheck.model.kernels import KernelQuestion
     from ebpfcheck.render import KERNEL_RENDERERS, kernel_renderer
 
-    outputs = _outputs(format, KERNEL_RENDERERS)
+    outputs = outputs_of(format, KERNEL_RENDERERS)
     given = releases or []
     if not all((*given, *(text for text in (proc_version, os_image, arch) if text is not None))):
         raise UsageError("an empty RELEASE, --proc-version, --os-image or --arch says nothing")
@@ -755,8 +507,8 @@ def kernel(
             for release in known
         ]
         report = judge_kernels(asked, calico_version, fail_on.value)
-    options = _options(color, verbose, quiet)
-    _deliver([(kernel_renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
+    options = render_options(color, verbose, quiet)
+    deliver([(kernel_renderer(name)(report, options_for(file, options, color)), file) for name, file in outputs])
     return report.exit_code
 
 
@@ -769,7 +521,7 @@ def evaluate(
             metavar="vX.Y[.Z]",
             help="Judge for this Calico release (default: the one that the cluster runs), or for several, as in "
             "v3.28..v3.33 or v3.28.2,v3.30.",
-            autocompletion=_complete_version,
+            autocompletion=complete_version,
         ),
     ] = None,
     install: ClusterInstallOption = None,
@@ -803,11 +555,13 @@ def evaluate(
             raise _usage_error("--baseline is for one release; `ebpfcheck diff` compares two")
         settings = _settings(None, install, only, skip, fail_on, scope, waivers=waivers)
         formats = format if _is_given("format") else None
-        return _matrix(snapshot, calico_version, settings, started_at, formats, _options(color, verbose, quiet), color)
+        return _matrix(
+            snapshot, calico_version, settings, started_at, formats, render_options(color, verbose, quiet), color
+        )
     judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline))
-    outputs = _outputs(format, RENDERERS)
+    outputs = outputs_of(format, RENDERERS)
     loaded = load_snapshot(snapshot)
-    options = _options(color, verbose, quiet)
+    options = render_options(color, verbose, quiet)
     with _interruption() as interruption:
         return _report(judge, loaded, "evaluate", started_at, outputs, options, color, None, interruption)
 
@@ -869,7 +623,7 @@ def diff(
         raise _usage_error("give B, or two releases to judge A for: --calico-version v3.30,v3.32")
     if a == b == "-":
         raise _usage_error("stdin holds one document only")
-    outputs = _outputs(format, DIFF_RENDERERS, default="text")
+    outputs = outputs_of(format, DIFF_RENDERERS, default="text")
     documents = [load_document(a)]
     documents.append(documents[0] if b is None else load_document(b))
     is_judged = [isinstance(document, Report) for document in documents]
@@ -881,8 +635,8 @@ def diff(
         for file, document, version in zip((a, b or a), documents, (versions[0], versions[-1]), strict=True)
     )
     found = compared(first, second, datetime.now(UTC).replace(microsecond=0), match.value)
-    options = _options(color, verbose, quiet)
-    _deliver([(diff_renderer(name)(found, _for(file, options, color)), file) for name, file in outputs])
+    options = render_options(color, verbose, quiet)
+    deliver([(diff_renderer(name)(found, options_for(file, options, color)), file) for name, file in outputs])
     return found.exit_code
 
 
@@ -917,7 +671,7 @@ def plan(
             "-f",
             metavar="FORMAT[=FILE]",
             help="text (the default), markdown or json, to stdout or a file; may be given more than once.",
-            autocompletion=_complete_plan_format,
+            autocompletion=complete_plan_format,
         ),
     ] = None,
     write: Annotated[
@@ -962,7 +716,7 @@ def plan(
         from ebpfcheck.app import Judge
 
         judge = Judge(_settings(calico_version, install, None, None, fail_on))
-        return judge, _outputs(format, PLAN_RENDERERS, save, default="text")
+        return judge, outputs_of(format, PLAN_RENDERERS, save, default="text")
 
     if snapshot is not None:
         from ebpfcheck.collect.snapshots import load_snapshot
@@ -978,17 +732,17 @@ def plan(
         if interruption.has_come():
             _keep(seen, save)
             return _INTERRUPTED
-    options = _options(color, verbose, quiet)
+    options = render_options(color, verbose, quiet)
     try:
         made = judge.plan(seen, started_at, endpoint=endpoints[0] if endpoints else None, dsr=dsr)
-        _deliver([(plan_renderer(name)(made, _for(file, options, color)), file) for name, file in outputs])
+        deliver([(plan_renderer(name)(made, options_for(file, options, color)), file) for name, file in outputs])
         if write is not None and made.steps:
             from ebpfcheck.documents import write_directory
             from ebpfcheck.render.plan_files import files_of
 
             write_directory("--write", write, files_of(made))
         elif write is not None:
-            _complain(f"--write: there are no steps, and {write} was not made")
+            complain(f"--write: there are no steps, and {write} was not made")
     finally:
         # What was seen is kept, whatever becomes of the rest.
         _keep(seen, save)
@@ -1062,12 +816,12 @@ def verify(
         from ebpfcheck.render import RENDERERS
 
         judge = Judge(settings)
-        outputs = _outputs(format, RENDERERS)
+        outputs = outputs_of(format, RENDERERS)
         loaded = load_snapshot(snapshot)
         with _interruption() as interruption:
             if redact:
                 loaded = _redacted(loaded)
-            options = _options(color, verbose, quiet)
+            options = render_options(color, verbose, quiet)
             return _report(judge, loaded, "verify", started_at, outputs, options, color, None, interruption)
     from ebpfcheck.collect.login import Login
     from ebpfcheck.progress import Progress
@@ -1089,7 +843,7 @@ def verify(
             from ebpfcheck.verify import VerifyRequest, snapshot_of_running
 
             judge = Judge(settings)
-            outputs = _outputs(format, RENDERERS, save)
+            outputs = outputs_of(format, RENDERERS, save)
             for name, _ in outputs:
                 renderer(name)
             request = VerifyRequest(
@@ -1112,7 +866,7 @@ def verify(
             )
         if redact:
             found = _redacted(found)
-        options = _options(color, verbose, quiet)
+        options = render_options(color, verbose, quiet)
         return _report(judge, found, "verify", started_at, outputs, options, color, save, interruption)
 
 
@@ -1164,7 +918,7 @@ def rollback(
         from ebpfcheck.app import Judge
 
         judge = Judge(_settings(calico_version, install, None, None, FailOn.fail))
-        return judge, _outputs(format, ROLLBACK_RENDERERS, default="text")
+        return judge, outputs_of(format, ROLLBACK_RENDERERS, default="text")
 
     if plan_file is not None:
         from ebpfcheck.collect.snapshots import load_plan
@@ -1172,7 +926,7 @@ def rollback(
 
         if snapshot is not None or on_cluster or calico_version is not None or install is not None:
             raise _usage_error("PLAN says all there is to know: only --format and how it is shown go with it")
-        outputs = _outputs(format, ROLLBACK_RENDERERS, default="text")
+        outputs = outputs_of(format, ROLLBACK_RENDERERS, default="text")
         back = rollback_of(load_plan(plan_file))
     elif snapshot is not None:
         from ebpfcheck.collect.snapshots import load_snapshot
@@ -1189,22 +943,22 @@ def rollback(
         if interruption.has_come():
             return _INTERRUPTED
         back = judge.rollback(seen, started_at)
-    options = _options(color, verbose, quiet)
-    _deliver([(plan_renderer(name)(back, _for(file, options, color)), file) for name, file in outputs])
+    options = render_options(color, verbose, quiet)
+    deliver([(plan_renderer(name)(back, options_for(file, options, color)), file) for name, file in outputs])
     return back.exit_code
 
 
 @app.command(short_help="List the checks, or explain one.")
 def checks(
     check_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The check to explain.", autocompletion=_complete_check)
+        str | None, typer.Argument(metavar="[ID]", help="The check to explain.", autocompletion=complete_check)
     ] = None,
     calico_version: CalicoVersionOption = None,
 ) -> None:
     """List the checks, or explain one: what, why, how it is decided, how to fix, sources."""
     from ebpfcheck.explain import explain, list_checks
 
-    _write(list_checks(calico_version) if check_id is None else explain(check_id))
+    write_out(list_checks(calico_version) if check_id is None else explain(check_id))
 
 
 @config_app.command(name="show", short_help="Show what is in force, and from where.")
@@ -1235,7 +989,7 @@ def show_config(
     from ebpfcheck.policy.shown import Shown, shown_policy
 
     rows = [Shown(name=name, value=given.get(name), is_given=name in given and _is_given(name)) for name in KEYS]
-    _write(shown_policy(click.get_current_context().obj, rows))
+    write_out(shown_policy(click.get_current_context().obj, rows))
 
 
 @app.command(short_help="Print the JSON Schema of a published document.")
@@ -1249,7 +1003,7 @@ def schema(
 
     from ebpfcheck.model.codec import schema_of
 
-    _write(json.dumps(schema_of(document.value), indent=2) + "\n")
+    write_out(json.dumps(schema_of(document.value), indent=2) + "\n")
 
 
 def _settings(
@@ -1522,9 +1276,9 @@ def _report(
     at = started_at.replace(microsecond=0)
     report = judge.report(snapshot, command, at, is_interrupted=interruption.has_come())
     try:
-        _deliver([(renderer(name)(report, _for(file, options, color)), file) for name, file in outputs])
+        deliver([(renderer(name)(report, options_for(file, options, color)), file) for name, file in outputs])
         if any(name == "github" for name, _ in outputs):
-            _summarize(report)
+            summarize(report)
     finally:
         # What was seen is kept, whatever becomes of the rest.
         _keep(snapshot, save)
@@ -1546,9 +1300,9 @@ def _matrix(
     from ebpfcheck.render import MATRIX_RENDERERS, matrix_renderer
 
     versions = parse_releases(releases)
-    outputs = _outputs(formats, MATRIX_RENDERERS)
+    outputs = outputs_of(formats, MATRIX_RENDERERS)
     found = matrix_of(load_snapshot(snapshot), versions, settings, started_at.replace(microsecond=0))
-    _deliver([(matrix_renderer(name)(found, _for(file, options, color)), file) for name, file in outputs])
+    deliver([(matrix_renderer(name)(found, options_for(file, options, color)), file) for name, file in outputs])
     return found.exit_code
 
 
@@ -1564,147 +1318,3 @@ def _interruption() -> "Interruption":
     from ebpfcheck.interruption import Interruption
 
     return Interruption()
-
-
-def _outputs(
-    formats: list[str] | None, known: Collection[str], save: str | None = None, *, default: str = "table"
-) -> list[tuple[str, str | None]]:
-    """Return (format, file) pairs, None for stdout, which takes one document only.
-
-    UsageError where a file, the snapshot's included, surely cannot be written: better now than after the work.
-    """
-    from ebpfcheck.errors import UsageError
-
-    outputs: list[tuple[str, str | None]] = []
-    for text in formats or [default]:
-        name, sign, file = text.partition("=")
-        if name not in known:
-            raise UsageError(f"there is no format {name!r}; choose from {', '.join(known)}")
-        if sign and not file:
-            raise UsageError(f"--format {text}: a file name must follow the =")
-        outputs.append((name, None if file in ("", "-") else file))
-    if sum(file is None for _, file in outputs) > 1:
-        raise UsageError("only one --format can go to stdout; give the others a file, as in json=report.json")
-    targets = [("--format", file) for _, file in outputs if file is not None]
-    targets += [("--save", save)] if save is not None else []
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary and any(name == "github" for name, _ in outputs):
-        targets.append(("GITHUB_STEP_SUMMARY", summary))
-    if targets:
-        from ebpfcheck.documents import check_file
-
-        for option, file in targets:
-            check_file(option, file)
-    if len({Path(file).absolute() for _, file in targets}) < len(targets):
-        raise UsageError("two documents cannot go to the same file")
-    return outputs
-
-
-def _deliver(documents: list[tuple[str, str | None]]) -> None:
-    """Write each document to stdout or its file. Stdout comes first, and each is tried, so that a bad one loses none.
-
-    UsageError of the first that could not be written.
-    """
-    from ebpfcheck.errors import UsageError
-
-    error: UsageError | None = None
-    for text, file in sorted(documents, key=lambda document: document[1] is not None):
-        try:
-            if file is None:
-                _write(text)
-            else:
-                from ebpfcheck.documents import write_file
-
-                write_file("--format", file, text)
-        except UsageError as reason:
-            error = error or reason
-    if error is not None:
-        raise error
-
-
-def _summarize(report: "Report") -> None:
-    """Append the report to the summary of a GitHub Actions job, where there is one."""
-    file = os.environ.get("GITHUB_STEP_SUMMARY")
-    if file:
-        from ebpfcheck.documents import append_to_file
-        from ebpfcheck.render.markdown import shortened
-
-        append_to_file("GITHUB_STEP_SUMMARY", file, lambda limit: shortened(report, limit))
-
-
-def _options(color: ColorChoice, verbose: int, quiet: bool) -> "RenderOptions":
-    import shutil
-
-    from ebpfcheck.errors import UsageError
-    from ebpfcheck.render import RenderOptions
-
-    if quiet and verbose:
-        raise UsageError("--quiet and --verbose exclude each other")
-    width = shutil.get_terminal_size().columns
-    on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not on_terminal
-    return RenderOptions(
-        width=max(_NARROWEST, min(width, _WIDEST)),
-        color=color is ColorChoice.always or (color is ColorChoice.auto and not plain),
-        verbosity=-1 if quiet else verbose,
-    )
-
-
-def _for(file: str | None, options: "RenderOptions", color: ColorChoice) -> "RenderOptions":
-    """Return the options for one document: a file is no terminal, and has colours only if they were asked for."""
-    import msgspec
-
-    if file is None:
-        return options
-    return msgspec.structs.replace(options, color=color is ColorChoice.always)
-
-
-def _write(text: str) -> None:
-    """Write to stdout; a reader that has gone away is no error."""
-    from ebpfcheck.errors import UsageError
-
-    if sys.stdout is None:
-        raise UsageError("stdout is closed")
-    try:
-        sys.stdout.flush()
-        _write_whole(sys.stdout.fileno(), text.encode(sys.stdout.encoding, "backslashreplace"))
-    except BrokenPipeError:
-        _drop_stdout()
-    except OSError as error:
-        _drop_stdout()
-        raise UsageError(f"stdout cannot be written: {error.strerror}") from error
-
-
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """Write all of it, also where a signal comes in between: Python's own streams lose the rest then."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
-
-
-def _drop_stdout() -> None:
-    # Python flushes stdout once more at exit, which must not fail again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(words: str) -> None:
-    from ebpfcheck.model.text import visible
-
-    try:
-        sys.stderr.write(f"ebpfcheck: {visible(' '.join(words.split()))}\n")
-        sys.stderr.flush()
-    except (OSError, AttributeError):
-        # A closed or full stderr leaves only the exit code to say it.
-        return
-
-
-def _report_defect(error: Exception, *, verbose: bool) -> None:
-    from ebpfcheck import __version__
-
-    _complain(f"internal error in ebpfcheck {__version__}: {type(error).__name__}: {error}")
-    if verbose:
-        import traceback
-
-        traceback.print_exception(error)
-    else:
-        _complain("this is a defect; run it again with -v for the traceback, and report it")
