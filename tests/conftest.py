@@ -1,9 +1,13 @@
 """Live tests: one after the other, and none skipped where EBPFCHECK_LIVE=require asks for all, as .ci/run does."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
+
+# A shell's background jobs ignore it, and so would the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRED = os.environ.get("EBPFCHECK_LIVE") == "require"
 
