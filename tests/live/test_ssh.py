@@ -133,7 +133,7 @@ def test_each_failure_is_told_in_the_words_that_explain_it(
 
 
 def test_one_host_that_fails_costs_no_other(server: Sshd) -> None:
-    document = report(server, "plain", "no-keys", "hangs", "shell-less", "--timeout", "15")
+    document = report(server, "plain", "no-keys", "hangs", "shell-less", "--timeout", "10")
     assert document["coverage"]["nodes_total"] == 4
     assert document["coverage"]["nodes_surveyed"] == 1
     assert {node["name"]: node["reason"] for node in document["coverage"]["unseen"]} == {
@@ -263,7 +263,7 @@ def test_what_was_learned_before_a_signal_is_told(server: Sshd, sent: signal.Sig
 
 
 def test_the_deadline_ends_all_that_is_left(server: Sshd) -> None:
-    document = report(server, "plain", "hangs", "root@hangs", "--concurrency", "2", "--deadline", "15")
+    document = report(server, "plain", "hangs", "root@hangs", "--concurrency", "2", "--deadline", "10")
     assert document["coverage"]["nodes_surveyed"] == 1
     assert [node["reason"] for node in document["coverage"]["unseen"]] == ["timeout", "timeout"]
 
