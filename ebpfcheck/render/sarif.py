@@ -31,10 +31,11 @@ _LEVELS = {Status.FAIL: "error", Status.WARN: "warning"}
 def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
     """Return a SARIF log with a result a finding, the worst first.
 
-    What is unknown is of kind "open", whose level the standard leaves to the rule: a warning, or a note where it cannot
-    matter. What passed is counted alone, since GitHub makes an alert of whatever is a result; what does not apply,
-    problems and unseen nodes are notifications. A result has 1,000 locations at most, and says how many nodes it is
-    about; more than 25,000 results go on in another run.
+    What is unknown is of kind "open" and has no level of its own, which to the standard is the level "none" (3.27.10);
+    GitHub, which reads no kinds, takes the rule's: a warning, or a note where it cannot matter. What passed is counted
+    alone, since GitHub makes an alert of whatever is a result; what does not apply, problems and unseen nodes are
+    notifications. A result has 1,000 locations at most, and says how many nodes it is about; more than 25,000 results
+    go on in another run.
     """
     findings = worst_first(finding for finding in report.findings if is_open(finding))
     chunks = [findings[at : at + _RESULTS] for at in range(0, len(findings), _RESULTS)] or [[]]
