@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 
 from ebpfcheck.model.report import Finding, Report, Status
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import MARKUP_ESCAPES, visible, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
     against_baseline,
@@ -54,7 +54,7 @@ footer { opacity: .7; margin-top: 2rem; }
 
 def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
     """Return the page; of each finding 1,000 subjects are named at most, and the others counted."""
-    return "\n".join(_page(report)) + "\n"
+    return without_commands("\n".join(_page(report)) + "\n", MARKUP_ESCAPES)
 
 
 def _page(report: Report) -> Iterator[str]:

@@ -6,7 +6,7 @@ import junitparser
 from junitparser.junitparser import SystemOut
 
 from ebpfcheck.model.report import Finding, Report, Status, Verdict, gating_verdict
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import MARKUP_ESCAPES, visible, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
     against_baseline,
@@ -53,7 +53,7 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
     document.tests, document.failures, document.errors = suite.tests, suite.failures, suite.errors
     # Between two tags alone, as text and attributes have both escaped.
     lines = str(document.tostring().decode()).replace("><", ">\n<")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{lines}\n'
+    return without_commands(f'<?xml version="1.0" encoding="UTF-8"?>\n{lines}\n', MARKUP_ESCAPES)
 
 
 def _about(report: Report) -> str:

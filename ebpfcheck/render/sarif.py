@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ebpfcheck.model.report import Finding, Report, Severity, Status
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import JSON_ESCAPES, visible, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
     against_baseline,
@@ -44,7 +44,7 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
         "version": "2.1.0",
         "runs": [_run(report, chunk, number) for number, chunk in enumerate(chunks, start=1)],
     }
-    return json.dumps(log, indent=2) + "\n"
+    return without_commands(json.dumps(log, indent=2) + "\n", JSON_ESCAPES)
 
 
 def _run(report: Report, findings: list[Finding], number: int) -> dict[str, Any]:
