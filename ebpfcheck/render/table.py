@@ -13,6 +13,7 @@ from ebpfcheck.render.words import (
     context,
     costs,
     discovered,
+    fits_a_row,
     headline,
     names,
     override,
@@ -41,24 +42,29 @@ def render(report: Report, options: RenderOptions) -> str:
     for status in WORST_FIRST:
         of_status = [finding for finding in report.findings if finding.status is status]
         for finding in sorted(of_status, key=lambda one: not one.note):
-            quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
+            waits = finding.needs_survey and (finding.in_baseline or fits_a_row(finding))
+            quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or waits
             if options.verbosity <= 0 and (finding.waived_by is not None or (finding.in_baseline and not quiet)):
                 accepted.append(finding)
                 continue
             if finding.note and options.verbosity == 0:
                 page.line()
                 page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
+            elif quiet and (
+                options.verbosity == 0 or (options.verbosity < 0 and waits and not _cannot_matter(finding))
+            ):
+                folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             elif options.verbosity < 0:
                 if not quiet:
                     page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
-            elif quiet and options.verbosity == 0:
-                folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             else:
                 _finding(page, finding, report.coverage.nodes_total, with_evidence=options.verbosity > 0)
     if accepted and options.verbosity == 0:
         page.line()
     for finding in accepted:
         _accepted(page, finding, report.coverage.nodes_total)
+    if folded and options.verbosity == 0:
+        page.line()
     _folded(page, folded)
     return page.text()
 
@@ -163,8 +169,6 @@ def _fold(finding: Finding) -> str:
 
 
 def _folded(page: Page, folded: dict[tuple[str, str], list[Finding]]) -> None:
-    if folded:
-        page.line()
     for (_, what), findings in folded.items():
         ids = ", ".join(dict.fromkeys(finding.id for finding in findings)) if what.endswith(":") else ""
         page.labelled(*_label(findings[0], f"{len(findings)}{what} {ids}".rstrip()))
