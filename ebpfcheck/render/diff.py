@@ -4,7 +4,7 @@ from ebpfcheck.model.diff import Change, Diff, Side
 from ebpfcheck.model.report import Status
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, Page
-from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS, names
+from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS, names, problem_line
 
 _SHOWN_NAMES = 5
 _OUTCOMES = {
@@ -35,7 +35,7 @@ def render(diff: Diff, options: RenderOptions) -> str:
     for remark in diff.remarks:
         page.paragraph(f"Mind: {remark}.", "yellow")
     for problem in diff.problems:
-        page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
+        page.paragraph(problem_line(problem), "yellow")
     for letter, nodes in (("A", diff.nodes_only_in_a), ("B", diff.nodes_only_in_b)):
         if nodes and options.verbosity >= 0:
             page.paragraph(f"Only in {letter}: {names(nodes, _SHOWN_NAMES)}")

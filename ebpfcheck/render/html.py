@@ -15,9 +15,10 @@ from ebpfcheck.render.words import (
     headline,
     is_accepted,
     is_open,
-    names,
+    problem_line,
     status_word,
     title,
+    unseen_line,
     unseen_together,
     where,
     worst_first,
@@ -92,11 +93,8 @@ def _page(report: Report) -> Iterator[str]:
 
 
 def _notes(report: Report) -> Iterator[str]:
-    notes = [f"Problem: {one.source}: {one.detail} ({one.reason})" for one in report.problems]
-    notes += [
-        f"Not seen: {names(found, _NAMES)}: {detail} ({reason})"
-        for found, detail, reason in unseen_together(report.coverage.unseen)
-    ]
+    notes = [problem_line(problem) for problem in report.problems]
+    notes += [unseen_line(group, _NAMES) for group in unseen_together(report.coverage.unseen)]
     if notes:
         yield "<ul>"
         yield from (f"<li>{_text(note)}</li>" for note in notes)

@@ -15,12 +15,13 @@ from ebpfcheck.render.words import (
     facets,
     headline,
     is_accepted,
+    problem_line,
     status_word,
+    unseen_line,
     unseen_together,
     verdict_words,
     worst_first,
 )
-from ebpfcheck.render.words import names as joined
 
 _NAMES = 1000
 _Result = junitparser.Failure | junitparser.Error | junitparser.Skipped
@@ -59,11 +60,8 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
 def _about(report: Report) -> str:
     """Return the verdict, what it rests on, and what was not seen."""
     lines = [visible(line) for line in (headline(report), context(report), against_baseline(report)) if line]
-    lines += [
-        visible(f"Not seen: {joined(found, _NAMES)}: {detail} ({reason})")
-        for found, detail, reason in unseen_together(report.coverage.unseen)
-    ]
-    lines += [visible(f"Problem: {one.source}: {one.detail} ({one.reason})") for one in report.problems]
+    lines += [visible(unseen_line(group, _NAMES)) for group in unseen_together(report.coverage.unseen)]
+    lines += [visible(problem_line(problem)) for problem in report.problems]
     return "\n".join(lines)
 
 

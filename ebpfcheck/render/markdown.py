@@ -16,9 +16,10 @@ from ebpfcheck.render.words import (
     fits_a_row,
     headline,
     is_open,
-    names,
+    problem_line,
     status_word,
     title,
+    unseen_line,
     unseen_together,
     where,
     worst_first,
@@ -67,9 +68,9 @@ def _head(report: Report) -> Iterator[str]:
     if rows:
         yield ""
         yield from (f"- {label}: {plain(text)}" for label, text in rows)
-    notes = [f"Problem: {one.source}: {one.detail} ({one.reason})" for one in report.problems]
+    notes = [problem_line(problem) for problem in report.problems]
     unseen = unseen_together(report.coverage.unseen)
-    notes += [f"Not seen: {names(found, _NAMES)}: {detail} ({reason})" for found, detail, reason in unseen[:_REASONS]]
+    notes += [unseen_line(group, _NAMES) for group in unseen[:_REASONS]]
     if len(unseen) > _REASONS:
         left = sum(len(group.names) for group in unseen[_REASONS:])
         notes.append(f"Not seen: {left:,} more nodes, for {len(unseen) - _REASONS:,} more reasons")

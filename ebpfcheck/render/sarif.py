@@ -15,8 +15,9 @@ from ebpfcheck.render.words import (
     headline,
     is_accepted,
     is_open,
-    names,
+    problem_line,
     status_word,
+    unseen_line,
     unseen_together,
     worst_first,
 )
@@ -198,10 +199,10 @@ def _notifications(report: Report, quiet: list[Finding], indices: dict[str, int]
         rule = {"id": visible(finding.id), "index": indices[finding.id]}
         yield {"level": "none", "message": {"text": _literal(text)}, "associatedRule": rule}
     for problem in report.problems:
-        text = visible(f"Problem: {problem.source}: {problem.detail} ({problem.reason})")
+        text = visible(problem_line(problem))
         yield {"level": "warning", "message": {"text": _literal(text)}}
-    for found, detail, reason in unseen_together(report.coverage.unseen):
-        text = visible(f"Not seen: {names(found, _LOCATIONS)}: {detail} ({reason})")
+    for group in unseen_together(report.coverage.unseen):
+        text = visible(unseen_line(group, _LOCATIONS))
         yield {"level": "warning", "message": {"text": _literal(text)}}
 
 

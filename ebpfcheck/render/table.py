@@ -17,7 +17,9 @@ from ebpfcheck.render.words import (
     headline,
     names,
     override,
+    problem_line,
     status_word,
+    unseen_line,
     unseen_together,
     verdict_words,
 )
@@ -35,7 +37,7 @@ def render(report: Report, options: RenderOptions) -> str:
         _discovered(page, report)
     _baseline(page, report)
     for problem in report.problems:
-        page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
+        page.paragraph(problem_line(problem), "yellow")
     _unseen(page, report.coverage.unseen, options)
     folded: dict[tuple[str, str], list[Finding]] = {}
     accepted: list[Finding] = []
@@ -79,8 +81,8 @@ def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> No
     """Name the nodes that were not seen, those together that have the same reason."""
     together = unseen_together(nodes)
     shown = len(together) if options.verbosity > 0 else _SHOWN_REASONS
-    for found, detail, reason in together[:shown]:
-        page.paragraph(f"Not seen: {names(found, _SHOWN_NAMES)}: {detail} ({reason})", "magenta")
+    for group in together[:shown]:
+        page.paragraph(unseen_line(group, _SHOWN_NAMES), "magenta")
     left = [group.reason for group in together[shown:] for _ in group.names]
     if left:
         counts = ", ".join(f"{number} {reason}" for reason, number in Counter(left).most_common())

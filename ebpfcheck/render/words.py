@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ebpfcheck.exitcodes import ExitCode
 from ebpfcheck.model.facts import DATAPLANE_NAMES
 from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, gating_verdict, leaves_open
-from ebpfcheck.model.snapshot import Unseen
+from ebpfcheck.model.snapshot import Problem, Unseen
 from ebpfcheck.model.text import visible
 
 STATUS_WORDS = {
@@ -34,7 +35,6 @@ _SOURCES = {
     "cluster": "what the cluster runs",
     "default": "the newest known; --calico-version picks another",
 }
-_WARNINGS_COUNT = 4
 
 
 def verdict_words(report: Report, verdict: Verdict | None = None) -> str:
@@ -147,7 +147,7 @@ def decides(report: Report, finding: Finding) -> bool:
         scope = report.scope if report.expect is None else "api"
         return gating_verdict(report) is Verdict.INCONCLUSIVE and leaves_open(finding, scope)
     if finding.status is Status.WARN:
-        return report.exit_code == _WARNINGS_COUNT
+        return report.exit_code == ExitCode.WARNINGS
     return finding.status is Status.FAIL
 
 
@@ -213,6 +213,16 @@ def unseen_together(nodes: Iterable[Unseen]) -> list[Unseens]:
     for node in nodes:
         together.setdefault((node.detail, node.reason), []).append(node.name)
     return [Unseens(names, detail, reason) for (detail, reason), names in together.items()]
+
+
+def problem_line(problem: Problem) -> str:
+    """Return what could not be done, and why."""
+    return f"Problem: {problem.source}: {problem.detail} ({problem.reason})"
+
+
+def unseen_line(unseen: Unseens, most: int) -> str:
+    """Return which nodes were not seen, so many of them by name, and why."""
+    return f"Not seen: {names(unseen.names, most)}: {unseen.detail} ({unseen.reason})"
 
 
 def names(subjects: Sequence[str], most: int) -> str:
