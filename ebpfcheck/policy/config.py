@@ -14,13 +14,11 @@ from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.report import Scope, Severity
 from ebpfcheck.model.text import excerpt
-from ebpfcheck.policy.limits import LONGEST_TIMEOUT, MOST_AT_ONCE, is_image, is_namespace
+from ebpfcheck.policy.limits import FILE_NAME, LONGEST_TIMEOUT, MOST_AT_ONCE, PREFIX, is_image, is_namespace
 from ebpfcheck.policy.severity import SeverityRule
 from ebpfcheck.policy.toml import TomlFile, read_toml
 from ebpfcheck.versions import CalicoVersion
 
-FILE_NAME = "ebpfcheck.toml"
-PREFIX = "EBPFCHECK_"
 _CONFIG = f"{PREFIX}CONFIG"
 _SEVERITY = "severity"
 
