@@ -44,17 +44,16 @@ def render(report: Report, options: RenderOptions) -> str:
     for status in WORST_FIRST:
         of_status = [finding for finding in report.findings if finding.status is status]
         for finding in sorted(of_status, key=lambda one: not one.note):
-            waits = finding.needs_survey and (finding.in_baseline or fits_a_row(finding))
-            quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or waits
+            harmless = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding)
+            # Those of a baseline stay together, too, as there may be as many.
+            quiet = harmless or (finding.needs_survey and (finding.in_baseline or fits_a_row(finding)))
             if options.verbosity <= 0 and (finding.waived_by is not None or (finding.in_baseline and not quiet)):
                 accepted.append(finding)
                 continue
             if finding.note and options.verbosity == 0:
                 page.line()
                 page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
-            elif quiet and (
-                options.verbosity == 0 or (options.verbosity < 0 and waits and not _cannot_matter(finding))
-            ):
+            elif quiet and (options.verbosity == 0 or (options.verbosity < 0 and not harmless)):
                 folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             elif options.verbosity < 0:
                 if not quiet:
