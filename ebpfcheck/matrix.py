@@ -15,6 +15,7 @@ from ebpfcheck.model.matrix import Cell, Column, Matrix, Row
 from ebpfcheck.model.report import Finding, Report, Scope, Severity, Status, Summary, Tool, Verdict, leaves_open
 from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.model.text import excerpt
+from ebpfcheck.render.words import WORST_FIRST
 from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
 
@@ -124,10 +125,6 @@ def _rows(reports: Sequence[Report | None]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-# An unknown that does not decide is less than a warning.
-_WORST_FIRST = (Status.FAIL, Status.WARN, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
-
-
 def _cell(findings: Sequence[Finding], scope: Scope) -> Cell:
     def decides(finding: Finding) -> bool:
         return finding.status is Status.FAIL or leaves_open(finding, scope)
@@ -139,7 +136,8 @@ def _cell(findings: Sequence[Finding], scope: Scope) -> Cell:
     counting = [finding for finding in findings if finding.waived_by is None]
     if not counting:
         return Cell(status=None, subjects=Summary(**counts))
-    worst = min(counting, key=lambda finding: (not decides(finding), _WORST_FIRST.index(finding.status)))
+    # An unknown that does not decide is less than a warning.
+    worst = min(counting, key=lambda finding: (not decides(finding), WORST_FIRST.index(finding.status)))
     return Cell(
         status=worst.status,
         decides=decides(worst),
