@@ -7,6 +7,7 @@ import msgspec
 
 from ebpfcheck.model.diff import Change, DiffOutcome, DiffSummary, MatchedBy
 from ebpfcheck.model.report import Finding, Report, Severity, Status
+from ebpfcheck.policy.sameness import same_things
 from ebpfcheck.policy.waivers import COUNTING
 
 Matching = Literal["auto", "subjects", "outcomes"]
@@ -154,7 +155,9 @@ def _compared(pair: _Pair, a: Finding, b: Finding) -> _Judged | None:
         return _untold(a, b, b.severity, f"{which} could not tell")
     old, new = _RANKS[a.status], _RANKS[b.status]
     if old == new and (not new or a.fingerprint == b.fingerprint):
-        return None
+        if not new or same_things(a, b):
+            return None
+        return _Judged("incomparable", None, "of the same cause, but not of the same things")
     worse = new >= old
     if not pair.same_knowledge:
         return _Judged("incomparable", None if worse else False, "judged by other knowledge")

@@ -152,6 +152,19 @@ def test_checks_of_the_cluster_are_left_out_where_one_is_of_none() -> None:
     ]
 
 
+@pytest.mark.parametrize("status", [W, F])
+def test_the_same_cause_of_other_things_is_open_for_a_cluster(status: Status) -> None:
+    def seen(observed: str, status: Status = status) -> Report:
+        one = finding(status, "cluster", id="cluster.c")
+        return report(msgspec.structs.replace(one, scope="cluster", observed=observed), target=CLUSTER)
+
+    found = differences(seen("1 Service"), seen("40 Services"))
+    assert (said(found), found.outcome) == ([("incomparable", None, ("cluster",))], "incomparable")
+    assert found.changes[0].why == "of the same cause, but not of the same things"
+    assert not differences(seen("Debug on 3 of 3 nodes"), seen("Debug on 4 of 4 nodes")).changes
+    assert not differences(seen("1 Service", P), seen("40 Services", P)).changes
+
+
 def test_where_nothing_was_compared_it_may_be_worse() -> None:
     of_cluster = msgspec.structs.replace(finding(P, "cluster", id="cluster.c"), scope="cluster")
     fleet = report(of_cluster, target=CLUSTER)
