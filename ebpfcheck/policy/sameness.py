@@ -11,7 +11,7 @@ _RELEASE = re.compile(r"\b(kubelet|API server) v\S+?(?=;|$)")
 
 
 def same_things(old: Finding, new: Finding) -> bool:
-    """Whether findings with one fingerprint are about the same; of a cluster what was seen tells, of nodes the names."""
+    """Whether findings with one fingerprint are about the same; of a cluster what was seen tells, of nodes names."""
     return new.scope == "node" or _things(old.observed) == _things(new.observed)
 
 
