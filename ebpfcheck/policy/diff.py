@@ -95,6 +95,9 @@ def _remarks(pair: _Pair, matched_by: MatchedBy) -> Iterator[str]:
         )
     if a.tool.version != b.tool.version:
         yield f"A was judged by ebpfcheck {a.tool.version}, B by {b.tool.version}"
+    for letter, one in (("A", a.selection), ("B", b.selection)):
+        if one.skipped:
+            yield f"{letter} was judged by {one.run} of {one.run + len(one.skipped)} checks"
     if matched_by == "outcomes":
         yield "what is said of the nodes of A is held against what is said of those of B, whatever their names"
     if (a.target.kind == "cluster") != (b.target.kind == "cluster"):
