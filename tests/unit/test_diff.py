@@ -140,6 +140,23 @@ def test_a_fleet_and_the_node_of_another_image() -> None:
     assert said(beside) == [], "a warning beside a fail that is known is neither worse nor better"
 
 
+@pytest.mark.parametrize(
+    ("of_fleet", "expected"),
+    [
+        ((P, U), [("incomparable", None, ("canary",))]),
+        ((W, U), [("incomparable", None, ("canary",))]),
+        # It cannot be worse than that.
+        ((F, U), [("incomparable", False, ("canary",))]),
+        ((U,), []),
+    ],
+)
+def test_a_node_of_the_fleet_that_is_not_known_excuses_none(
+    of_fleet: tuple[Status, ...], expected: list[tuple[str, bool | None, tuple[str, ...]]]
+) -> None:
+    fleet = report(*(finding(status, f"n{number}") for number, status in enumerate(of_fleet)))
+    assert said(differences(fleet, report(finding(U, "canary")), "outcomes")) == expected
+
+
 def test_checks_of_the_cluster_are_left_out_where_one_is_of_none() -> None:
     of_cluster = msgspec.structs.replace(finding(F, "cluster", id="cluster.c"), scope="cluster")
     fleet = report(finding(P, "n1"), of_cluster, target=CLUSTER)
