@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -1025,7 +1026,8 @@ def _settings(
     from ebpfcheck.policy.waivers import check_names_are_kept, load_waivers
     from ebpfcheck.settings import Settings
 
-    accepted = () if waivers is None else load_waivers(waivers)
+    with _told_from("waivers"):
+        accepted = () if waivers is None else load_waivers(waivers)
     if redact:
         check_names_are_kept(accepted)
         if baseline is not None:
@@ -1038,7 +1040,8 @@ def _settings(
         from ebpfcheck.collect.snapshots import load_report
         from ebpfcheck.policy.baseline import Baseline
 
-        earlier = Baseline(file=baseline, report=load_report(baseline))
+        with _told_from("baseline"):
+            earlier = Baseline(file=baseline, report=load_report(baseline))
     return Settings(
         calico_version=calico_version,
         install=install.value if install else None,
@@ -1059,6 +1062,20 @@ def _read(waivers: str | None = None, baseline: str | None = None) -> dict[str, 
     """Return the files that lay something down, each by what names it, for none of them to be written over."""
     policy: Policy | None = click.get_current_context().obj
     return {"--waivers": waivers, "--baseline": baseline, "--config": None if policy is None else policy.file}
+
+
+@contextmanager
+def _told_from(name: str) -> Iterator[None]:
+    """Have the line of the policy stand before what is wrong with a file, where it is the policy that names it."""
+    from ebpfcheck.errors import UsageError
+
+    try:
+        yield
+    except UsageError as error:
+        policy: Policy | None = click.get_current_context().obj
+        if policy is None or name not in policy.settings or _is_given(name):
+            raise
+        raise UsageError(f"{policy.settings[name].origin}: {error}") from error
 
 
 def _sources(policy: "Policy | None") -> tuple["SettingUse", ...]:
