@@ -11,6 +11,7 @@ from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn, exit_code, worst_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.model.facts import Reason
 from ebpfcheck.model.matrix import Cell, Column, Matrix, Row
 from ebpfcheck.model.report import Finding, Report, Scope, Severity, Status, Summary, Tool, Verdict, leaves_open
 from ebpfcheck.model.snapshot import Problem, Snapshot
@@ -20,6 +21,8 @@ from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
 
 _MOST = 40
+# What a policy may set that is not heeded here; the formats are those of reports.
+_OF_ONE_RELEASE = ("baseline", "format")
 
 
 def parse_releases(text: str) -> tuple[CalicoVersion, ...]:
@@ -82,11 +85,13 @@ def matrix_of(
         target=known[0].target,
         scope=settings.scope,
         coverage=known[0].coverage,
+        selection=known[0].selection,
         exit_code=worst_exit_code(column.exit_code for column in columns),
         first_not_ready=next(refused, None),
         releases=columns,
         checks=_rows(reports),
-        problems=_problems(known),
+        settings=tuple(one for one in settings.sources if one.name not in _OF_ONE_RELEASE),
+        problems=(*_problems(known), *_unheeded(settings)),
     )
 
 
@@ -143,8 +148,19 @@ def _cell(findings: Sequence[Finding], scope: Scope) -> Cell:
         decides=decides(worst),
         needs_survey=worst.needs_survey,
         message=worst.message,
+        overridden=worst.overridden,
         subjects=Summary(**counts),
     )
+
+
+def _unheeded(settings: Settings) -> list[Problem]:
+    """Return the problem that a policy has a baseline."""
+    words = "a baseline is for one release, and was not used here: all that is wrong counts"
+    return [
+        Problem(source=one.origin, reason=Reason.UNSUPPORTED, detail=words)
+        for one in settings.sources
+        if one.name == "baseline"
+    ]
 
 
 def _problems(reports: Sequence[Report]) -> tuple[Problem, ...]:

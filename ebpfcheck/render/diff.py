@@ -80,7 +80,9 @@ def _label(change: Change, text: str) -> tuple[str, str, str]:
 def _heading(change: Change) -> str:
     untold = "new node" if change.change == "new" else "not told"
     old, new = (STATUS_WORDS[one] if one else untold for one in (change.a, change.b))
-    return f"{change.id}: {old} -> {new}" if old != new else f"{change.id}: {new}, of another cause"
+    if old != new:
+        return f"{change.id}: {old} -> {new}"
+    return f"{change.id}: {new} in both" if change.change == "incomparable" else f"{change.id}: {new}, of another cause"
 
 
 def _whole(page: Page, change: Change) -> None:

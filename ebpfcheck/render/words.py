@@ -1,13 +1,26 @@
 """What the renderers of a report share: its sentences, the word for each finding, and what decides its verdict."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpfcheck.exitcodes import ExitCode
 from ebpfcheck.model.facts import DATAPLANE_NAMES
-from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, gating_verdict, leaves_open
+from ebpfcheck.model.report import (
+    Finding,
+    Report,
+    Selection,
+    SettingUse,
+    Severity,
+    Status,
+    Verdict,
+    gating_verdict,
+    leaves_open,
+)
 from ebpfcheck.model.snapshot import Problem, Unseen
 from ebpfcheck.model.text import visible
+
+if TYPE_CHECKING:
+    from ebpfcheck.model.matrix import Cell
 
 STATUS_WORDS = {
     Status.PASS: "PASS",
@@ -71,15 +84,24 @@ def headline(report: Report) -> str:
         )
         if number
     )
-    run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
     return (
-        title(report)
-        + (f" by {run} of {every} checks" if run < every else "")
+        f"{title(report)}{by_checks(report.selection)}"
         + f": {report.target.name}{_runs(report)} Calico {report.calico.version}"
         + f" in {DATAPLANE_NAMES[report.expect or 'bpf']}"
         + (f" ({counts})" if counts else "")
         + ("; the nodes themselves were not looked at (see --probe)" if _is_blind(report) else "")
     )
+
+
+def by_checks(selection: Selection) -> str:
+    """Return by how many of the checks it was judged, after a blank; "" where it was by all."""
+    run, every = selection.run, selection.run + len(selection.skipped)
+    return f" by {run} of {every} checks" if run < every else ""
+
+
+def set_by_policy(settings: Sequence[SettingUse]) -> str:
+    """Return the sentence on what was set, and where, if not on the command line; "" where nothing was."""
+    return f"Set by policy: {', '.join(f'{one.name} ({one.origin})' for one in settings)}." if settings else ""
 
 
 def context(report: Report) -> str:
@@ -107,15 +129,13 @@ def context(report: Report) -> str:
         else:
             text += f" Felix's settings are those of {report.calico.felix_settings}; kube-proxy's and the API"
             text += " address were not looked at."
-    if report.settings:
-        text += f" Set by policy: {', '.join(f'{one.name} ({one.origin})' for one in report.settings)}."
-    return text
+    return f"{text} {set_by_policy(report.settings)}".rstrip()
 
 
-def override(finding: Finding) -> str:
+def override(said: "Finding | Cell") -> str:
     """Return what the check itself says where a policy counts it otherwise, and which line does; "" elsewhere."""
-    itself = finding.overridden
-    if itself is None or itself.status is finding.status:
+    itself = said.overridden
+    if itself is None or itself.status is said.status:
         return ""
     return f"the check itself says {STATUS_WORDS[itself.status]}; {itself.by} counts it otherwise"
 
