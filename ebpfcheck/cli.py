@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -277,7 +278,8 @@ def node(
                 ),
                 of_nodes=True,
             )
-            outputs = outputs_of(format, RENDERERS, save)
+            read = _read(waivers, baseline) | {"--hosts-file": hosts_file, "--felix-config": felix_config}
+            outputs = outputs_of(format, RENDERERS, save, read=read)
             with Progress() as progress:
                 snapshot = snapshot_of_hosts(request, progress.show, interruption)
         else:
@@ -297,7 +299,8 @@ def node(
                     ),
                     of_nodes=True,
                 )
-                outputs = outputs_of(format, RENDERERS, save)
+                read = _read(waivers, baseline) | {"--felix-config": felix_config}
+                outputs = outputs_of(format, RENDERERS, save, read=read)
                 snapshot = snapshot_of_node(running.finish(), LocalTransport.kind, felix_config)
         if redact:
             snapshot = _redacted(snapshot)
@@ -367,7 +370,7 @@ def cluster(
                 calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline, redact=redact
             )
         )
-        outputs = outputs_of(format, RENDERERS, save)
+        outputs = outputs_of(format, RENDERERS, save, read=_read(waivers, baseline))
         for name, _ in outputs:
             renderer(name)
         return judge, outputs
@@ -484,7 +487,7 @@ def kernel(
     from ebpfcheck.model.kernels import KernelQuestion
     from ebpfcheck.render import KERNEL_RENDERERS, kernel_renderer
 
-    outputs = outputs_of(format, KERNEL_RENDERERS)
+    outputs = outputs_of(format, KERNEL_RENDERERS, read=_read())
     given = releases or []
     if not all((*given, *(text for text in (proc_version, os_image, arch) if text is not None))):
         raise UsageError("an empty RELEASE, --proc-version, --os-image or --arch says nothing")
@@ -555,11 +558,10 @@ def evaluate(
             raise _usage_error("--baseline is for one release; `ebpfcheck diff` compares two")
         settings = _settings(None, install, only, skip, fail_on, scope, waivers=waivers)
         formats = format if _is_given("format") else None
-        return _matrix(
-            snapshot, calico_version, settings, started_at, formats, render_options(color, verbose, quiet), color
-        )
+        options = render_options(color, verbose, quiet)
+        return _matrix(snapshot, calico_version, waivers, settings, started_at, formats, options, color)
     judge = Judge(_settings(calico_version, install, only, skip, fail_on, scope, waivers=waivers, baseline=baseline))
-    outputs = outputs_of(format, RENDERERS)
+    outputs = outputs_of(format, RENDERERS, read=_read(waivers, baseline) | {"SNAPSHOT": snapshot})
     loaded = load_snapshot(snapshot)
     options = render_options(color, verbose, quiet)
     with _interruption() as interruption:
@@ -623,7 +625,7 @@ def diff(
         raise _usage_error("give B, or two releases to judge A for: --calico-version v3.30,v3.32")
     if a == b == "-":
         raise _usage_error("stdin holds one document only")
-    outputs = outputs_of(format, DIFF_RENDERERS, default="text")
+    outputs = outputs_of(format, DIFF_RENDERERS, default="text", read=_read() | {"A": a, "B": b})
     documents = [load_document(a)]
     documents.append(documents[0] if b is None else load_document(b))
     is_judged = [isinstance(document, Report) for document in documents]
@@ -716,7 +718,8 @@ def plan(
         from ebpfcheck.app import Judge
 
         judge = Judge(_settings(calico_version, install, None, None, fail_on))
-        return judge, outputs_of(format, PLAN_RENDERERS, save, default="text")
+        read = _read() | {"--snapshot": snapshot}
+        return judge, outputs_of(format, PLAN_RENDERERS, save, default="text", read=read)
 
     if snapshot is not None:
         from ebpfcheck.collect.snapshots import load_snapshot
@@ -816,7 +819,7 @@ def verify(
         from ebpfcheck.render import RENDERERS
 
         judge = Judge(settings)
-        outputs = outputs_of(format, RENDERERS)
+        outputs = outputs_of(format, RENDERERS, read=_read(waivers, baseline) | {"--snapshot": snapshot})
         loaded = load_snapshot(snapshot)
         with _interruption() as interruption:
             if redact:
@@ -843,7 +846,7 @@ def verify(
             from ebpfcheck.verify import VerifyRequest, snapshot_of_running
 
             judge = Judge(settings)
-            outputs = outputs_of(format, RENDERERS, save)
+            outputs = outputs_of(format, RENDERERS, save, read=_read(waivers, baseline))
             for name, _ in outputs:
                 renderer(name)
             request = VerifyRequest(
@@ -918,7 +921,7 @@ def rollback(
         from ebpfcheck.app import Judge
 
         judge = Judge(_settings(calico_version, install, None, None, FailOn.fail))
-        return judge, outputs_of(format, ROLLBACK_RENDERERS, default="text")
+        return judge, outputs_of(format, ROLLBACK_RENDERERS, default="text", read={"--snapshot": snapshot})
 
     if plan_file is not None:
         from ebpfcheck.collect.snapshots import load_plan
@@ -926,7 +929,8 @@ def rollback(
 
         if snapshot is not None or on_cluster or calico_version is not None or install is not None:
             raise _usage_error("PLAN says all there is to know: only --format and how it is shown go with it")
-        outputs = outputs_of(format, ROLLBACK_RENDERERS, default="text")
+        held = f"{plan_file}/plan.json" if Path(plan_file).is_dir() else plan_file
+        outputs = outputs_of(format, ROLLBACK_RENDERERS, default="text", read={"PLAN": held})
         back = rollback_of(load_plan(plan_file))
     elif snapshot is not None:
         from ebpfcheck.collect.snapshots import load_snapshot
@@ -1022,7 +1026,8 @@ def _settings(
     from ebpfcheck.policy.waivers import check_names_are_kept, load_waivers
     from ebpfcheck.settings import Settings
 
-    accepted = () if waivers is None else load_waivers(waivers)
+    with _told_from("waivers"):
+        accepted = () if waivers is None else load_waivers(waivers)
     if redact:
         check_names_are_kept(accepted)
         if baseline is not None:
@@ -1035,7 +1040,8 @@ def _settings(
         from ebpfcheck.collect.snapshots import load_report
         from ebpfcheck.policy.baseline import Baseline
 
-        earlier = Baseline(file=baseline, report=load_report(baseline))
+        with _told_from("baseline"):
+            earlier = Baseline(file=baseline, report=load_report(baseline))
     return Settings(
         calico_version=calico_version,
         install=install.value if install else None,
@@ -1050,6 +1056,26 @@ def _settings(
         coverage_floor=floor.value if floor is not None else 0,
         sources=sources,
     )
+
+
+def _read(waivers: str | None = None, baseline: str | None = None) -> dict[str, str | None]:
+    """Return the files that lay something down, each by what names it, for none of them to be written over."""
+    policy: Policy | None = click.get_current_context().obj
+    return {"--waivers": waivers, "--baseline": baseline, "--config": None if policy is None else policy.file}
+
+
+@contextmanager
+def _told_from(name: str) -> Iterator[None]:
+    """Have the line of the policy stand before what is wrong with a file, where it is the policy that names it."""
+    from ebpfcheck.errors import UsageError
+
+    try:
+        yield
+    except UsageError as error:
+        policy: Policy | None = click.get_current_context().obj
+        if policy is None or name not in policy.settings or _is_given(name):
+            raise
+        raise UsageError(f"{policy.settings[name].origin}: {error}") from error
 
 
 def _sources(policy: "Policy | None") -> tuple["SettingUse", ...]:
@@ -1288,6 +1314,7 @@ def _report(
 def _matrix(
     snapshot: str,
     releases: str,
+    waivers: str | None,
     settings: "Settings",
     started_at: datetime,
     formats: list[str] | None,
@@ -1300,7 +1327,7 @@ def _matrix(
     from ebpfcheck.render import MATRIX_RENDERERS, matrix_renderer
 
     versions = parse_releases(releases)
-    outputs = outputs_of(formats, MATRIX_RENDERERS)
+    outputs = outputs_of(formats, MATRIX_RENDERERS, read=_read(waivers) | {"SNAPSHOT": snapshot})
     found = matrix_of(load_snapshot(snapshot), versions, settings, started_at.replace(microsecond=0))
     deliver([(matrix_renderer(name)(found, options_for(file, options, color)), file) for name, file in outputs])
     return found.exit_code

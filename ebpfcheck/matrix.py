@@ -11,14 +11,18 @@ from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn, exit_code, worst_exit_code
 from ebpfcheck.knowledge import KNOWLEDGE_DATE
 from ebpfcheck.knowledge.load import load_knowledge
+from ebpfcheck.model.facts import Reason
 from ebpfcheck.model.matrix import Cell, Column, Matrix, Row
 from ebpfcheck.model.report import Finding, Report, Scope, Severity, Status, Summary, Tool, Verdict, leaves_open
 from ebpfcheck.model.snapshot import Problem, Snapshot
 from ebpfcheck.model.text import excerpt
+from ebpfcheck.render.words import WORST_FIRST
 from ebpfcheck.settings import Settings
 from ebpfcheck.versions import CalicoVersion
 
 _MOST = 40
+# What a policy may set that is not heeded here; the formats are those of reports.
+_OF_ONE_RELEASE = ("baseline", "format")
 
 
 def parse_releases(text: str) -> tuple[CalicoVersion, ...]:
@@ -81,11 +85,13 @@ def matrix_of(
         target=known[0].target,
         scope=settings.scope,
         coverage=known[0].coverage,
+        selection=known[0].selection,
         exit_code=worst_exit_code(column.exit_code for column in columns),
         first_not_ready=next(refused, None),
         releases=columns,
         checks=_rows(reports),
-        problems=_problems(known),
+        settings=tuple(one for one in settings.sources if one.name not in _OF_ONE_RELEASE),
+        problems=(*_problems(known), *_unheeded(settings)),
     )
 
 
@@ -124,10 +130,6 @@ def _rows(reports: Sequence[Report | None]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-# An unknown that does not decide is less than a warning.
-_WORST_FIRST = (Status.FAIL, Status.WARN, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE)
-
-
 def _cell(findings: Sequence[Finding], scope: Scope) -> Cell:
     def decides(finding: Finding) -> bool:
         return finding.status is Status.FAIL or leaves_open(finding, scope)
@@ -139,14 +141,26 @@ def _cell(findings: Sequence[Finding], scope: Scope) -> Cell:
     counting = [finding for finding in findings if finding.waived_by is None]
     if not counting:
         return Cell(status=None, subjects=Summary(**counts))
-    worst = min(counting, key=lambda finding: (not decides(finding), _WORST_FIRST.index(finding.status)))
+    # An unknown that does not decide is less than a warning.
+    worst = min(counting, key=lambda finding: (not decides(finding), WORST_FIRST.index(finding.status)))
     return Cell(
         status=worst.status,
         decides=decides(worst),
         needs_survey=worst.needs_survey,
         message=worst.message,
+        overridden=worst.overridden,
         subjects=Summary(**counts),
     )
+
+
+def _unheeded(settings: Settings) -> list[Problem]:
+    """Return the problem that a policy has a baseline."""
+    words = "a baseline is for one release, and was not used here: all that is wrong counts"
+    return [
+        Problem(source=one.origin, reason=Reason.UNSUPPORTED, detail=words)
+        for one in settings.sources
+        if one.name == "baseline"
+    ]
 
 
 def _problems(reports: Sequence[Report]) -> tuple[Problem, ...]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ebpfcheck.policy.limits import FILE_NAME, PREFIX
+
 
 class FailOn(enum.StrEnum):
     """What makes the exit code other than 0."""
@@ -119,7 +121,7 @@ def complete_version(incomplete: str) -> list[str]:
 def _read_policy(context: typer.Context, named: str | None) -> str | None:
     """Have what a policy file and the environment say taken for the options that are not given."""
     directory = _directory_of_policy()
-    is_set = any(name.startswith("EBPFCHECK_") for name in os.environ)
+    is_set = any(name.startswith(PREFIX) for name in os.environ)
     if context.resilient_parsing or (named is None and directory is None and not is_set):
         return named
     from ebpfcheck.policy.config import read_policy
@@ -143,7 +145,7 @@ def _directory_of_policy() -> Path | None:
         directory = Path.cwd()
     except OSError:
         return None
-    has_file = any(os.path.lexists(place / "ebpfcheck.toml") for place in (directory, *directory.parents))
+    has_file = any(os.path.lexists(place / FILE_NAME) for place in (directory, *directory.parents))
     return directory if has_file else None
 
 
@@ -153,7 +155,7 @@ ConfigOption = Annotated[
         metavar="FILE",
         is_eager=True,
         callback=_read_policy,
-        help="The policy file (default: the nearest ebpfcheck.toml, from the working directory upwards).",
+        help=f"The policy file (default: the nearest {FILE_NAME}, from the working directory upwards).",
     ),
 ]
 CalicoVersionOption = Annotated[

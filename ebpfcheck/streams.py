@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,17 @@ _WIDEST, _NARROWEST = 120, 40
 
 
 def outputs_of(
-    formats: list[str] | None, known: Collection[str], save: str | None = None, *, default: str = "table"
+    formats: list[str] | None,
+    known: Collection[str],
+    save: str | None = None,
+    *,
+    default: str = "table",
+    read: Mapping[str, str | None] | None = None,
 ) -> list[tuple[str, str | None]]:
     """Return (format, file) pairs, None for stdout, which takes one document only.
 
-    UsageError where a file, the snapshot's included, surely cannot be written: better now than after the work.
+    UsageError where a file, the snapshot's included, surely cannot be written: better now than after the work; and
+    where it is one of those that are `read`, by the option or argument that names them.
     """
     from ebpfcheck.errors import UsageError
 
@@ -45,8 +51,15 @@ def outputs_of(
 
         for option, file in targets:
             check_file(option, file)
-    if len({Path(file).absolute() for _, file in targets}) < len(targets):
+    places = {os.path.realpath(file): (option, file) for option, file in targets}
+    if len(places) < len(targets):
         raise UsageError("two documents cannot go to the same file")
+    for name, held in (read or {}).items():
+        place = os.path.realpath(held) if held and held != "-" else ""
+        # What is no plain file, such as /dev/null, loses nothing.
+        if place in places and Path(place).is_file():
+            option, target = places[place]
+            raise UsageError(f"{option}: {target} is the file that {name} reads, and would be overwritten")
     return outputs
 
 

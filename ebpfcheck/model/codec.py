@@ -14,7 +14,7 @@ from ebpfcheck.model.matrix import MATRIX_SCHEMA, Matrix
 from ebpfcheck.model.plan import PLAN_SCHEMA, Plan
 from ebpfcheck.model.report import REPORT_SCHEMA, Finding, Report
 from ebpfcheck.model.snapshot import SNAPSHOT_SCHEMA, Inference, Snapshot
-from ebpfcheck.model.text import excerpt, visible
+from ebpfcheck.model.text import JSON_ESCAPES, excerpt, visible, without_commands
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -39,7 +39,7 @@ class _Header(msgspec.Struct):
 
 def encode_json(document: Report | Snapshot | KernelReport | Plan | Diff | Matrix) -> str:
     """Return a document as indented JSON that ends in a newline."""
-    return msgspec.json.format(encode(document), indent=2).decode() + "\n"
+    return without_commands(msgspec.json.format(encode(document), indent=2).decode() + "\n", JSON_ESCAPES)
 
 
 def encode(document: msgspec.Struct) -> bytes:

@@ -4,7 +4,19 @@ from datetime import datetime
 
 import msgspec
 
-from ebpfcheck.model.report import Coverage, ReportTarget, Scope, Severity, Status, Summary, Tool, Verdict
+from ebpfcheck.model.report import (
+    Coverage,
+    Override,
+    ReportTarget,
+    Scope,
+    Selection,
+    SettingUse,
+    Severity,
+    Status,
+    Summary,
+    Tool,
+    Verdict,
+)
 from ebpfcheck.model.snapshot import Problem
 
 MATRIX_SCHEMA = "ebpfcheck.matrix/v1"
@@ -33,6 +45,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     needs_survey: bool = False
     """Whether it is unknown because nobody looked at the nodes themselves."""
     message: str = ""
+    overridden: Override | None = None
+    """What the check itself says of that, where a policy counts it otherwise."""
     subjects: Summary = Summary()
 
 
@@ -57,10 +71,12 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     target: ReportTarget
     scope: Scope
     coverage: Coverage
+    selection: Selection
     exit_code: int
     """The worst of all releases; one that is not known is inconclusive."""
     first_not_ready: str | None
     """The first of the releases that is not ready."""
     releases: tuple[Column, ...]
     checks: tuple[Row, ...]
+    settings: tuple[SettingUse, ...] = ()
     problems: tuple[Problem, ...] = ()

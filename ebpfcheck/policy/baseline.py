@@ -8,6 +8,7 @@ from ebpfcheck.errors import UsageError
 from ebpfcheck.model.facts import Dataplane, Reason
 from ebpfcheck.model.report import Coverage, Finding, Report, Status, is_below_floor
 from ebpfcheck.model.snapshot import Problem
+from ebpfcheck.policy.sameness import same_things
 from ebpfcheck.policy.waivers import COUNTING, part_of
 
 
@@ -36,8 +37,8 @@ class Compared(msgspec.Struct, frozen=True):
 def compare(findings: Iterable[Finding], baseline: Report) -> Compared:
     """Mark what the baseline has too. What is waived is left as it is, and what was waived there is not in it.
 
-    A fail or a warning is known where it was there of the same cause, a warning also where it was a fail, an unknown
-    where it was one.
+    A fail or a warning is known where it was there of the same cause, and of a cluster of the same things; a warning
+    also where it was a fail, an unknown where it was one.
     """
     held: dict[str, list[Finding]] = {}
     for one in baseline.findings:
@@ -67,7 +68,8 @@ def compare(findings: Iterable[Finding], baseline: Report) -> Compared:
 
 def _accepts(old: Finding, finding: Finding) -> bool:
     if old.status is finding.status:
-        return finding.status is Status.UNKNOWN or old.fingerprint == finding.fingerprint
+        is_unknown = finding.status is Status.UNKNOWN
+        return is_unknown or (old.fingerprint == finding.fingerprint and same_things(old, finding))
     return old.status is Status.FAIL and finding.status is Status.WARN
 
 

@@ -14,13 +14,11 @@ from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn
 from ebpfcheck.model.report import Scope, Severity
 from ebpfcheck.model.text import excerpt
-from ebpfcheck.policy.limits import LONGEST_TIMEOUT, MOST_AT_ONCE, is_image, is_namespace
+from ebpfcheck.policy.limits import FILE_NAME, LONGEST_TIMEOUT, MOST_AT_ONCE, PREFIX, is_image, is_namespace
 from ebpfcheck.policy.severity import SeverityRule
 from ebpfcheck.policy.toml import TomlFile, read_toml
 from ebpfcheck.versions import CalicoVersion
 
-FILE_NAME = "ebpfcheck.toml"
-PREFIX = "EBPFCHECK_"
 _CONFIG = f"{PREFIX}CONFIG"
 _SEVERITY = "severity"
 
@@ -63,11 +61,16 @@ class _Key(msgspec.Struct, frozen=True):
     of_text: Callable[[str], Any] = str
 
 
-def find_policy(directory: Path) -> Path | None:
+def find_policy(directory: Path, environment: Mapping[str, str]) -> Path | None:
     """Return the policy file of a directory or of the nearest one above it; UsageError if it may be somebody else's.
 
-    Whoever puts a file into /tmp must not decide what others, who work below, leave out or overwrite.
+    Whoever puts a file into /tmp must not decide what others, who work below, leave out or overwrite. Under sudo it may
+    be of the user who called that.
     """
+    trusted = {0, os.geteuid()}
+    caller = environment.get("SUDO_UID", "")
+    if os.geteuid() == 0 and caller.isascii() and caller.isdigit():
+        trusted.add(int(caller))
     for place in (directory, *directory.parents):
         path = place / FILE_NAME
         try:
@@ -76,7 +79,7 @@ def find_policy(directory: Path) -> Path | None:
             if path.is_symlink():
                 raise UsageError(f"{_shown(path, directory)}: is a link to nothing") from None
             continue
-        if owners - {0, os.geteuid()}:
+        if owners - trusted:
             name = _shown(path, directory)
             raise UsageError(f"{name} belongs to another user; name it by --config if it is to be heeded")
         return path
@@ -91,7 +94,7 @@ def read_policy(named: str | None, environment: Mapping[str, str], directory: Pa
     named = named if named is not None else environment.get(_CONFIG) or None
     if named == "":
         raise UsageError("--config: give the name of a file")
-    path = Path(named) if named is not None else find_policy(directory) if directory is not None else None
+    path = Path(named) if named is not None else find_policy(directory, environment) if directory is not None else None
     settings: dict[str, Setting] = {}
     severities: tuple[SeverityRule, ...] = ()
     name = None
@@ -140,6 +143,9 @@ def _severities(file: TomlFile) -> tuple[SeverityRule, ...]:
     rules = []
     for pattern, value in table.items():
         place = (_SEVERITY, pattern)
+        if isinstance(value, dict):
+            name, inner = _undotted(pattern, value)
+            raise file.error((_SEVERITY, *inner), f'a check stands in quotes, as in "{excerpt(name, 60)}" = "degrade"')
         if value == Severity.NOTE:
             raise file.error(
                 place, "nothing can be made a note: leave a check out by skip, or accept what it says by a waiver"
@@ -152,6 +158,15 @@ def _severities(file: TomlFile) -> tuple[SeverityRule, ...]:
             raise file.error(place, str(error)) from error
         rules.append(SeverityRule(id=pattern, severity=Severity(value), line=file.at(*place)))
     return tuple(rules)
+
+
+def _undotted(first: str, table: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return what is meant by a key with dots that has no quotes, and the keys that TOML makes of it."""
+    keys, value = [first], table
+    while isinstance(value, dict) and value:
+        key, value = next(iter(value.items()))
+        keys.append(key)
+    return ".".join(keys), tuple(keys)
 
 
 def _of_environment(environment: Mapping[str, str]) -> tuple[dict[str, Setting], tuple[str, ...]]:

@@ -7,6 +7,7 @@ import msgspec
 
 from ebpfcheck.model.diff import Change, DiffOutcome, DiffSummary, MatchedBy
 from ebpfcheck.model.report import Finding, Report, Severity, Status
+from ebpfcheck.policy.sameness import same_things
 from ebpfcheck.policy.waivers import COUNTING
 
 Matching = Literal["auto", "subjects", "outcomes"]
@@ -94,6 +95,9 @@ def _remarks(pair: _Pair, matched_by: MatchedBy) -> Iterator[str]:
         )
     if a.tool.version != b.tool.version:
         yield f"A was judged by ebpfcheck {a.tool.version}, B by {b.tool.version}"
+    for letter, one in (("A", a.selection), ("B", b.selection)):
+        if one.skipped:
+            yield f"{letter} was judged by {one.run} of {one.run + len(one.skipped)} checks"
     if matched_by == "outcomes":
         yield "what is said of the nodes of A is held against what is said of those of B, whatever their names"
     if (a.target.kind == "cluster") != (b.target.kind == "cluster"):
@@ -154,7 +158,9 @@ def _compared(pair: _Pair, a: Finding, b: Finding) -> _Judged | None:
         return _untold(a, b, b.severity, f"{which} could not tell")
     old, new = _RANKS[a.status], _RANKS[b.status]
     if old == new and (not new or a.fingerprint == b.fingerprint):
-        return None
+        if not new or same_things(a, b):
+            return None
+        return _Judged("incomparable", None, "of the same cause, but not of the same things")
     worse = new >= old
     if not pair.same_knowledge:
         return _Judged("incomparable", None if worse else False, "judged by other knowledge")
@@ -236,7 +242,7 @@ _WORST_FIRST = (Status.FAIL, Status.UNKNOWN, Status.WARN, Status.PASS, Status.NO
 
 
 def _by_outcomes(pair: _Pair, of_a: Sequence[Finding], of_b: Sequence[Finding]) -> Iterator[Change]:
-    """Compare what is said of any node: B is worse where it says something that is worse than all that A says."""
+    """Compare what is said of any node: B is worse where it says worse than A's worst, or as bad in another way."""
     if not of_a or not of_b:
         for b in of_b:
             if b.status in (Status.FAIL, Status.WARN):
@@ -245,26 +251,32 @@ def _by_outcomes(pair: _Pair, of_a: Sequence[Finding], of_b: Sequence[Finding]) 
             if a.status is not Status.UNKNOWN:
                 yield from _change(_untold(a, None, a.severity, "B did not run this check"), a, None, a.subjects)
         return
-    worst_a, worst_b = (min(one, key=lambda each: _WORST_FIRST.index(each.status)) for one in (of_a, of_b))
-    told = [
-        (judged, b)
-        for b in of_b
-        if b.status in COUNTING
-        and not any(_says_the_same(a, b) for a in of_a)
-        and (judged := _compared(pair, worst_a, b)) is not None
+    worst_a, worst_b = _worst(of_a), _worst(of_b)
+    # A node of A that could not be looked at says nothing for one of B.
+    known = [one for one in of_a if one.status is not Status.UNKNOWN]
+    told = []
+    for b in of_b:
+        if b.status not in COUNTING or any(_says_the_same(a, b) for a in known):
+            continue
+        a = _worst(known) if known and b.status is Status.UNKNOWN else worst_a
+        judged = _compared(pair, a, b)
         # A warning beside a fail is no improvement.
-        and judged.worse is not False
-    ]
-    for judged, b in told:
-        yield from _change(judged, worst_a, b, b.subjects)
+        if judged is not None and judged.worse is not False:
+            told.append((judged, a, b))
+    for judged, a, b in told:
+        yield from _change(judged, a, b, b.subjects)
     if not told:
         judged_worst = _compared(pair, worst_a, worst_b)
         if judged_worst is not None and judged_worst.worse is False:
             yield from _change(judged_worst, worst_a, worst_b, worst_b.subjects)
 
 
+def _worst(findings: Iterable[Finding]) -> Finding:
+    return min(findings, key=lambda one: _WORST_FIRST.index(one.status))
+
+
 def _says_the_same(a: Finding, b: Finding) -> bool:
-    return a.status is b.status and (a.status is Status.UNKNOWN or a.fingerprint == b.fingerprint)
+    return a.status is b.status and a.fingerprint == b.fingerprint
 
 
 def _change(

@@ -1,7 +1,10 @@
-"""Bounds of what users may set, by options as by a policy file."""
+"""Bounds of what users may set, by options as by a policy file, and where that is looked for."""
 
 import re
 
+FILE_NAME = "ebpfcheck.toml"
+PREFIX = "EBPFCHECK_"
+"""Of variables in the environment."""
 LONGEST_TIMEOUT = 86400.0
 """Seconds."""
 MOST_AT_ONCE = 1000

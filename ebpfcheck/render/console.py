@@ -5,6 +5,7 @@ from textwrap import wrap
 from click import style
 
 from ebpfcheck.model.report import Status, Verdict
+from ebpfcheck.model.text import TEXT_ESCAPES, without_commands
 from ebpfcheck.render import RenderOptions
 
 STATUS_COLORS = {
@@ -64,7 +65,7 @@ class Page:
 
     def text(self) -> str:
         """Return all lines, each with its end."""
-        return "".join(line + "\n" for line in self._lines)
+        return without_commands("".join(line + "\n" for line in self._lines), TEXT_ESCAPES)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -4,7 +4,7 @@ from ebpfcheck.model.diff import Change, Diff, Side
 from ebpfcheck.model.report import Status
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import LABEL_WIDTH, Page
-from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS, names
+from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS, names, problem_line
 
 _SHOWN_NAMES = 5
 _OUTCOMES = {
@@ -35,7 +35,7 @@ def render(diff: Diff, options: RenderOptions) -> str:
     for remark in diff.remarks:
         page.paragraph(f"Mind: {remark}.", "yellow")
     for problem in diff.problems:
-        page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
+        page.paragraph(problem_line(problem), "yellow")
     for letter, nodes in (("A", diff.nodes_only_in_a), ("B", diff.nodes_only_in_b)):
         if nodes and options.verbosity >= 0:
             page.paragraph(f"Only in {letter}: {names(nodes, _SHOWN_NAMES)}")
@@ -80,7 +80,9 @@ def _label(change: Change, text: str) -> tuple[str, str, str]:
 def _heading(change: Change) -> str:
     untold = "new node" if change.change == "new" else "not told"
     old, new = (STATUS_WORDS[one] if one else untold for one in (change.a, change.b))
-    return f"{change.id}: {old} -> {new}" if old != new else f"{change.id}: {new}, of another cause"
+    if old != new:
+        return f"{change.id}: {old} -> {new}"
+    return f"{change.id}: {new} in both" if change.change == "incomparable" else f"{change.id}: {new}, of another cause"
 
 
 def _whole(page: Page, change: Change) -> None:

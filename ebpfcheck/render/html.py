@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 
 from ebpfcheck.model.report import Finding, Report, Status
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import MARKUP_ESCAPES, visible, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
     against_baseline,
@@ -15,9 +15,10 @@ from ebpfcheck.render.words import (
     headline,
     is_accepted,
     is_open,
-    names,
+    problem_line,
     status_word,
     title,
+    unseen_line,
     unseen_together,
     where,
     worst_first,
@@ -54,7 +55,7 @@ footer { opacity: .7; margin-top: 2rem; }
 
 def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
     """Return the page; of each finding 1,000 subjects are named at most, and the others counted."""
-    return "\n".join(_page(report)) + "\n"
+    return without_commands("\n".join(_page(report)) + "\n", MARKUP_ESCAPES)
 
 
 def _page(report: Report) -> Iterator[str]:
@@ -92,11 +93,8 @@ def _page(report: Report) -> Iterator[str]:
 
 
 def _notes(report: Report) -> Iterator[str]:
-    notes = [f"Problem: {one.source}: {one.detail} ({one.reason})" for one in report.problems]
-    notes += [
-        f"Not seen: {names(found, _NAMES)}: {detail} ({reason})"
-        for found, detail, reason in unseen_together(report.coverage.unseen)
-    ]
+    notes = [problem_line(problem) for problem in report.problems]
+    notes += [unseen_line(group, _NAMES) for group in unseen_together(report.coverage.unseen)]
     if notes:
         yield "<ul>"
         yield from (f"<li>{_text(note)}</li>" for note in notes)

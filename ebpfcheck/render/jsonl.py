@@ -7,6 +7,7 @@ import msgspec
 
 from ebpfcheck.model.codec import encode
 from ebpfcheck.model.report import Finding, Report, Verdict
+from ebpfcheck.model.text import JSON_ESCAPES, without_commands
 from ebpfcheck.render import RenderOptions
 
 # Where some readers end a line, besides those that JSON escapes by itself.
@@ -58,6 +59,5 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
 
 def _line(finding: Finding, origin: _Origin) -> str:
     fields = {name: getattr(finding, name) for name in finding.__struct_fields__}
-    return (
-        _LINE_END.sub(lambda match: f"\\u{ord(match[0]):04x}", encode(_Line(report=origin, **fields)).decode()) + "\n"
-    )
+    line = encode(_Line(report=origin, **fields)).decode()
+    return without_commands(_LINE_END.sub(lambda match: f"\\u{ord(match[0]):04x}", line) + "\n", JSON_ESCAPES)

@@ -6,7 +6,7 @@ import junitparser
 from junitparser.junitparser import SystemOut
 
 from ebpfcheck.model.report import Finding, Report, Status, Verdict, gating_verdict
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import MARKUP_ESCAPES, visible, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
     against_baseline,
@@ -15,12 +15,13 @@ from ebpfcheck.render.words import (
     facets,
     headline,
     is_accepted,
+    problem_line,
     status_word,
+    unseen_line,
     unseen_together,
     verdict_words,
     worst_first,
 )
-from ebpfcheck.render.words import names as joined
 
 _NAMES = 1000
 _Result = junitparser.Failure | junitparser.Error | junitparser.Skipped
@@ -53,17 +54,14 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
     document.tests, document.failures, document.errors = suite.tests, suite.failures, suite.errors
     # Between two tags alone, as text and attributes have both escaped.
     lines = str(document.tostring().decode()).replace("><", ">\n<")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{lines}\n'
+    return without_commands(f'<?xml version="1.0" encoding="UTF-8"?>\n{lines}\n', MARKUP_ESCAPES)
 
 
 def _about(report: Report) -> str:
     """Return the verdict, what it rests on, and what was not seen."""
     lines = [visible(line) for line in (headline(report), context(report), against_baseline(report)) if line]
-    lines += [
-        visible(f"Not seen: {joined(found, _NAMES)}: {detail} ({reason})")
-        for found, detail, reason in unseen_together(report.coverage.unseen)
-    ]
-    lines += [visible(f"Problem: {one.source}: {one.detail} ({one.reason})") for one in report.problems]
+    lines += [visible(unseen_line(group, _NAMES)) for group in unseen_together(report.coverage.unseen)]
+    lines += [visible(problem_line(problem)) for problem in report.problems]
     return "\n".join(lines)
 
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 from ebpfcheck.model.report import Finding, Report, Status
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import TEXT_ESCAPES, visible, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.commonmark import code, fenced, paragraph, plain
 from ebpfcheck.render.words import (
@@ -15,9 +16,10 @@ from ebpfcheck.render.words import (
     fits_a_row,
     headline,
     is_open,
-    names,
+    problem_line,
     status_word,
     title,
+    unseen_line,
     unseen_together,
     where,
     worst_first,
@@ -29,7 +31,7 @@ _REASONS = 50
 
 def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
     """Return the whole report; of each finding 50 subjects are named at most, and the others counted."""
-    return "\n".join((*_head(report), *_table(report), *_details(report), *_quiet(report))) + "\n"
+    return _joined(_head(report), _table(report), _details(report), _quiet(report))
 
 
 def shortened(report: Report, limit: int) -> str:
@@ -37,17 +39,20 @@ def shortened(report: Report, limit: int) -> str:
 
     Each says what it leaves out; "" where not even that fits.
     """
-    head = "\n".join(_head(report))
     for parts in (
-        (*_table(report), *_details(report), *_quiet(report)),
-        (*_table(report), *_left_out("Details are left out, as they do not fit here."), *_quiet(report)),
-        (*_counts(report), *_left_out("Single findings are left out, as they do not fit here."), *_quiet(report)),
+        (_table(report), _details(report), _quiet(report)),
+        (_table(report), _left_out("Details are left out, as they do not fit here."), _quiet(report)),
+        (_counts(report), _left_out("Single findings are left out, as they do not fit here."), _quiet(report)),
     ):
-        text = "\n".join((head, *parts)) + "\n"
+        text = _joined(_head(report), *parts)
         if len(text.encode("utf-8", "replace")) <= limit:
             return text
     text = f"## ebpfcheck: {plain(title(report))}\n\nThe report is left out, as it does not fit here.\n"
     return text if len(text) <= limit else ""
+
+
+def _joined(*parts: Iterator[str]) -> str:
+    return without_commands("\n".join(chain(*parts)) + "\n", TEXT_ESCAPES)
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -63,9 +68,9 @@ def _head(report: Report) -> Iterator[str]:
     if rows:
         yield ""
         yield from (f"- {label}: {plain(text)}" for label, text in rows)
-    notes = [f"Problem: {one.source}: {one.detail} ({one.reason})" for one in report.problems]
+    notes = [problem_line(problem) for problem in report.problems]
     unseen = unseen_together(report.coverage.unseen)
-    notes += [f"Not seen: {names(found, _NAMES)}: {detail} ({reason})" for found, detail, reason in unseen[:_REASONS]]
+    notes += [unseen_line(group, _NAMES) for group in unseen[:_REASONS]]
     if len(unseen) > _REASONS:
         left = sum(len(group.names) for group in unseen[_REASONS:])
         notes.append(f"Not seen: {left:,} more nodes, for {len(unseen) - _REASONS:,} more reasons")

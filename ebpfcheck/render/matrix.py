@@ -6,7 +6,7 @@ from ebpfcheck.model.matrix import Cell, Column, Matrix, Row
 from ebpfcheck.model.report import Status, Summary, Verdict
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.console import STATUS_COLORS, VERDICT_COLORS, Page
-from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS
+from ebpfcheck.render.words import STATUS_WORDS, VERDICT_WORDS, by_checks, override, problem_line, set_by_policy
 
 _UNKNOWN_RELEASE = "?"
 _NOT_RIGHT = (Status.FAIL, Status.WARN, Status.UNKNOWN)
@@ -18,14 +18,14 @@ def render(matrix: Matrix, options: RenderOptions) -> str:
     page = Page(options)
     words, color = _opening(matrix)
     lead = "As far as the API can tell: " if matrix.scope == "api" else ""
-    page.opening(f"{lead}{words}: {matrix.target.name}, Calico {_span(matrix.releases)} in eBPF mode", words, color)
+    by = by_checks(matrix.selection)
+    page.opening(f"{lead}{words}{by}: {matrix.target.name}, Calico {_span(matrix.releases)} in eBPF mode", words, color)
     coverage = matrix.coverage
     inferred = f", {coverage.nodes_inferred:,} inferred from nodes alike" if coverage.nodes_inferred else ""
-    page.paragraph(
-        f"{coverage.nodes_surveyed:,} of {coverage.nodes_total:,} nodes looked at{inferred}.", "bright_black"
-    )
+    looked = f"{coverage.nodes_surveyed:,} of {coverage.nodes_total:,} nodes looked at{inferred}."
+    page.paragraph(f"{looked} {set_by_policy(matrix.settings)}".rstrip(), "bright_black")
     for problem in matrix.problems:
-        page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
+        page.paragraph(problem_line(problem), "yellow")
     page.line()
     width = max(len(column.version) for column in matrix.releases) + 2
     for column in matrix.releases:
@@ -129,7 +129,8 @@ def _turns(page: Page, columns: Sequence[Column], rows: Sequence[Row]) -> None:
         for column, cell in zip(columns, row.cells, strict=True):
             word = _word(cell)
             if word != before and cell.status in _NOT_RIGHT:
-                page.labelled(word, f"{column.version}{_on(cell.subjects)}: {cell.message}", _color(cell))
+                itself = f" ({override(cell)})" if override(cell) else ""
+                page.labelled(word, f"{column.version}{_on(cell.subjects)}: {cell.message}{itself}", _color(cell))
             before = word
 
 

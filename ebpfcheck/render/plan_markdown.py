@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ebpfcheck.model.plan import Blocker, Manual, Patch, Plan, Step
-from ebpfcheck.model.text import host_port
+from ebpfcheck.model.text import TEXT_ESCAPES, host_port, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.commonmark import code, fenced, plain
 from ebpfcheck.render.plan_words import (
@@ -18,7 +18,7 @@ from ebpfcheck.render.plan_words import (
 
 def render(plan: Plan, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
     """Return the plan as CommonMark."""
-    return "\n".join(_lines(plan)) + "\n"
+    return without_commands("\n".join(_lines(plan)) + "\n", TEXT_ESCAPES)
 
 
 def _lines(plan: Plan) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ebpfcheck.model.report import Finding, Report, Severity, Status
-from ebpfcheck.model.text import visible
+from ebpfcheck.model.text import JSON_ESCAPES, visible, without_commands
 from ebpfcheck.render import RenderOptions
 from ebpfcheck.render.words import (
     against_baseline,
@@ -15,8 +15,9 @@ from ebpfcheck.render.words import (
     headline,
     is_accepted,
     is_open,
-    names,
+    problem_line,
     status_word,
+    unseen_line,
     unseen_together,
     worst_first,
 )
@@ -31,10 +32,11 @@ _LEVELS = {Status.FAIL: "error", Status.WARN: "warning"}
 def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the renderers' one shape
     """Return a SARIF log with a result a finding, the worst first.
 
-    What is unknown is of kind "open", whose level the standard leaves to the rule: a warning, or a note where it cannot
-    matter. What passed is counted alone, since GitHub makes an alert of whatever is a result; what does not apply,
-    problems and unseen nodes are notifications. A result has 1,000 locations at most, and says how many nodes it is
-    about; more than 25,000 results go on in another run.
+    What is unknown is of kind "open" and has no level of its own, which to the standard is the level "none" (3.27.10);
+    GitHub, which reads no kinds, takes the rule's: a warning, or a note where it cannot matter. What passed is counted
+    alone, since GitHub makes an alert of whatever is a result; what does not apply, problems and unseen nodes are
+    notifications. A result has 1,000 locations at most, and says how many nodes it is about; more than 25,000 results
+    go on in another run.
     """
     findings = worst_first(finding for finding in report.findings if is_open(finding))
     chunks = [findings[at : at + _RESULTS] for at in range(0, len(findings), _RESULTS)] or [[]]
@@ -43,7 +45,7 @@ def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 - the
         "version": "2.1.0",
         "runs": [_run(report, chunk, number) for number, chunk in enumerate(chunks, start=1)],
     }
-    return json.dumps(log, indent=2) + "\n"
+    return without_commands(json.dumps(log, indent=2) + "\n", JSON_ESCAPES)
 
 
 def _run(report: Report, findings: list[Finding], number: int) -> dict[str, Any]:
@@ -197,10 +199,10 @@ def _notifications(report: Report, quiet: list[Finding], indices: dict[str, int]
         rule = {"id": visible(finding.id), "index": indices[finding.id]}
         yield {"level": "none", "message": {"text": _literal(text)}, "associatedRule": rule}
     for problem in report.problems:
-        text = visible(f"Problem: {problem.source}: {problem.detail} ({problem.reason})")
+        text = visible(problem_line(problem))
         yield {"level": "warning", "message": {"text": _literal(text)}}
-    for found, detail, reason in unseen_together(report.coverage.unseen):
-        text = visible(f"Not seen: {names(found, _LOCATIONS)}: {detail} ({reason})")
+    for group in unseen_together(report.coverage.unseen):
+        text = visible(unseen_line(group, _LOCATIONS))
         yield {"level": "warning", "message": {"text": _literal(text)}}
 
 

@@ -13,10 +13,13 @@ from ebpfcheck.render.words import (
     context,
     costs,
     discovered,
+    fits_a_row,
     headline,
     names,
     override,
+    problem_line,
     status_word,
+    unseen_line,
     unseen_together,
     verdict_words,
 )
@@ -34,31 +37,35 @@ def render(report: Report, options: RenderOptions) -> str:
         _discovered(page, report)
     _baseline(page, report)
     for problem in report.problems:
-        page.paragraph(f"Problem: {problem.source}: {problem.detail} ({problem.reason})", "yellow")
+        page.paragraph(problem_line(problem), "yellow")
     _unseen(page, report.coverage.unseen, options)
     folded: dict[tuple[str, str], list[Finding]] = {}
     accepted: list[Finding] = []
     for status in WORST_FIRST:
         of_status = [finding for finding in report.findings if finding.status is status]
         for finding in sorted(of_status, key=lambda one: not one.note):
-            quiet = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding) or finding.needs_survey
+            harmless = status in (Status.PASS, Status.NOT_APPLICABLE) or _cannot_matter(finding)
+            # Those of a baseline stay together, too, as there may be as many.
+            quiet = harmless or (finding.needs_survey and (finding.in_baseline or fits_a_row(finding)))
             if options.verbosity <= 0 and (finding.waived_by is not None or (finding.in_baseline and not quiet)):
                 accepted.append(finding)
                 continue
             if finding.note and options.verbosity == 0:
                 page.line()
                 page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
+            elif quiet and (options.verbosity == 0 or (options.verbosity < 0 and not harmless)):
+                folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             elif options.verbosity < 0:
                 if not quiet:
                     page.labelled(*_label(finding, f"{finding.id}: {finding.message}"))
-            elif quiet and options.verbosity == 0:
-                folded.setdefault((finding.status, _fold(finding)), []).append(finding)
             else:
                 _finding(page, finding, report.coverage.nodes_total, with_evidence=options.verbosity > 0)
     if accepted and options.verbosity == 0:
         page.line()
     for finding in accepted:
         _accepted(page, finding, report.coverage.nodes_total)
+    if folded and options.verbosity == 0:
+        page.line()
     _folded(page, folded)
     return page.text()
 
@@ -73,8 +80,8 @@ def _unseen(page: Page, nodes: tuple[Unseen, ...], options: RenderOptions) -> No
     """Name the nodes that were not seen, those together that have the same reason."""
     together = unseen_together(nodes)
     shown = len(together) if options.verbosity > 0 else _SHOWN_REASONS
-    for found, detail, reason in together[:shown]:
-        page.paragraph(f"Not seen: {names(found, _SHOWN_NAMES)}: {detail} ({reason})", "magenta")
+    for group in together[:shown]:
+        page.paragraph(unseen_line(group, _SHOWN_NAMES), "magenta")
     left = [group.reason for group in together[shown:] for _ in group.names]
     if left:
         counts = ", ".join(f"{number} {reason}" for reason, number in Counter(left).most_common())
@@ -163,8 +170,6 @@ def _fold(finding: Finding) -> str:
 
 
 def _folded(page: Page, folded: dict[tuple[str, str], list[Finding]]) -> None:
-    if folded:
-        page.line()
     for (_, what), findings in folded.items():
         ids = ", ".join(dict.fromkeys(finding.id for finding in findings)) if what.endswith(":") else ""
         page.labelled(*_label(findings[0], f"{len(findings)}{what} {ids}".rstrip()))

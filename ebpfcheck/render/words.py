@@ -1,12 +1,26 @@
 """What the renderers of a report share: its sentences, the word for each finding, and what decides its verdict."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ebpfcheck.exitcodes import ExitCode
 from ebpfcheck.model.facts import DATAPLANE_NAMES
-from ebpfcheck.model.report import Finding, Report, Severity, Status, Verdict, gating_verdict, leaves_open
-from ebpfcheck.model.snapshot import Unseen
+from ebpfcheck.model.report import (
+    Finding,
+    Report,
+    Selection,
+    SettingUse,
+    Severity,
+    Status,
+    Verdict,
+    gating_verdict,
+    leaves_open,
+)
+from ebpfcheck.model.snapshot import Problem, Unseen
 from ebpfcheck.model.text import visible
+
+if TYPE_CHECKING:
+    from ebpfcheck.model.matrix import Cell
 
 STATUS_WORDS = {
     Status.PASS: "PASS",
@@ -34,7 +48,6 @@ _SOURCES = {
     "cluster": "what the cluster runs",
     "default": "the newest known; --calico-version picks another",
 }
-_WARNINGS_COUNT = 4
 
 
 def verdict_words(report: Report, verdict: Verdict | None = None) -> str:
@@ -71,15 +84,24 @@ def headline(report: Report) -> str:
         )
         if number
     )
-    run, every = report.selection.run, report.selection.run + len(report.selection.skipped)
     return (
-        title(report)
-        + (f" by {run} of {every} checks" if run < every else "")
+        f"{title(report)}{by_checks(report.selection)}"
         + f": {report.target.name}{_runs(report)} Calico {report.calico.version}"
         + f" in {DATAPLANE_NAMES[report.expect or 'bpf']}"
         + (f" ({counts})" if counts else "")
         + ("; the nodes themselves were not looked at (see --probe)" if _is_blind(report) else "")
     )
+
+
+def by_checks(selection: Selection) -> str:
+    """Return by how many of the checks it was judged, after a blank; "" where it was by all."""
+    run, every = selection.run, selection.run + len(selection.skipped)
+    return f" by {run} of {every} checks" if run < every else ""
+
+
+def set_by_policy(settings: Sequence[SettingUse]) -> str:
+    """Return the sentence on what was set, and where, if not on the command line; "" where nothing was."""
+    return f"Set by policy: {', '.join(f'{one.name} ({one.origin})' for one in settings)}." if settings else ""
 
 
 def context(report: Report) -> str:
@@ -107,15 +129,13 @@ def context(report: Report) -> str:
         else:
             text += f" Felix's settings are those of {report.calico.felix_settings}; kube-proxy's and the API"
             text += " address were not looked at."
-    if report.settings:
-        text += f" Set by policy: {', '.join(f'{one.name} ({one.origin})' for one in report.settings)}."
-    return text
+    return f"{text} {set_by_policy(report.settings)}".rstrip()
 
 
-def override(finding: Finding) -> str:
+def override(said: "Finding | Cell") -> str:
     """Return what the check itself says where a policy counts it otherwise, and which line does; "" elsewhere."""
-    itself = finding.overridden
-    if itself is None or itself.status is finding.status:
+    itself = said.overridden
+    if itself is None or itself.status is said.status:
         return ""
     return f"the check itself says {STATUS_WORDS[itself.status]}; {itself.by} counts it otherwise"
 
@@ -147,7 +167,7 @@ def decides(report: Report, finding: Finding) -> bool:
         scope = report.scope if report.expect is None else "api"
         return gating_verdict(report) is Verdict.INCONCLUSIVE and leaves_open(finding, scope)
     if finding.status is Status.WARN:
-        return report.exit_code == _WARNINGS_COUNT
+        return report.exit_code == ExitCode.WARNINGS
     return finding.status is Status.FAIL
 
 
@@ -213,6 +233,16 @@ def unseen_together(nodes: Iterable[Unseen]) -> list[Unseens]:
     for node in nodes:
         together.setdefault((node.detail, node.reason), []).append(node.name)
     return [Unseens(names, detail, reason) for (detail, reason), names in together.items()]
+
+
+def problem_line(problem: Problem) -> str:
+    """Return what could not be done, and why."""
+    return f"Problem: {problem.source}: {problem.detail} ({problem.reason})"
+
+
+def unseen_line(unseen: Unseens, most: int) -> str:
+    """Return which nodes were not seen, so many of them by name, and why."""
+    return f"Not seen: {names(unseen.names, most)}: {unseen.detail} ({unseen.reason})"
 
 
 def names(subjects: Sequence[str], most: int) -> str:

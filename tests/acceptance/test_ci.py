@@ -104,6 +104,15 @@ def test_the_action_fails_as_the_command_does(tmp_path: Path, inputs: dict[str, 
     assert all(line.startswith("::") for line in result.stdout.splitlines())
 
 
+def test_the_policy_of_the_repository_holds_where_no_input_says_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "ebpfcheck.toml").write_text('fail_on = "never"\nformat = ["table", "json=report.json"]\n')
+    result = act(tmp_path, {"snapshot": RHEL})
+    assert result.returncode == 0, result.stderr
+    assert all(line.startswith("::") for line in result.stdout.splitlines())
+    assert not (tmp_path / "report.json").exists()
+    assert act(tmp_path, {"snapshot": RHEL, "fail-on": "fail"}).returncode == 1
+
+
 def test_the_action_writes_what_it_is_asked_for(tmp_path: Path) -> None:
     names = {"sarif": "a b.sarif", "junit": "junit.xml", "json": "report.json", "html": "page.html"}
     result = act(tmp_path, {"snapshot": RHEL, "calico-version": "v3.32.1", **names})

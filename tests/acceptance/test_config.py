@@ -134,7 +134,8 @@ def test_probes_of_the_file_are_for_commands_that_look(tmp_path: Path) -> None:
         ("node", "a = \n", "ebpfcheck.toml:1: is not TOML"),
         ("cluster", '\nscope = "all"\n', "ebpfcheck.toml:2: scope: 'all' is none of api, nodes"),
         ("config", "[severity]\n'node.arch' = 'note'\n", "ebpfcheck.toml:2: nothing can be made a note"),
-        ("verify", 'waivers = "none.toml"\n', "none.toml: cannot be read"),
+        ("verify", 'waivers = "/none.toml"\n', "ebpfcheck.toml:1: /none.toml: cannot be read"),
+        ("evaluate", '\nbaseline = "/none.json"\n', "ebpfcheck.toml:2: /none.json: cannot be read"),
     ],
 )
 def test_a_bad_file_is_one_line_and_code_2(tmp_path: Path, command: str, text: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """Comparing reports and snapshots, by the command line as a process."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,17 @@ def test_the_same_is_not_worse() -> None:
     code, found = diff(CLUSTER, CLUSTER)
     assert (code, found["changes"], found["remarks"]) == (0, [], [])
     assert "NOT WORSE: B against A (no difference)" in run("diff", CLUSTER, CLUSTER).stdout
+
+
+def test_checks_that_a_policy_skips_are_told(tmp_path: Path) -> None:
+    (tmp_path / "ebpfcheck.toml").write_text('skip = ["node.arch"]\n')
+    result = run_in(tmp_path, "diff", DEBIAN, DEBIAN, "-f", "json")
+    a, b = (
+        re.fullmatch(r"[AB] was judged by (\d+) of (\d+) checks", one) for one in json.loads(result.stdout)["remarks"]
+    )
+    assert a
+    assert b
+    assert int(a[1]) + 1 == int(a[2]) == int(b[1]) + 1
 
 
 def test_a_fleet_against_the_node_of_a_new_image() -> None:

@@ -1,12 +1,13 @@
 """The upgrade guard, by the command line as a process."""
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from tests.acceptance.command import run
+from tests.acceptance.command import run, run_in
 from tests.acceptance.test_output import golden, story
 from tests.builders import ROOT
 
@@ -33,6 +34,28 @@ def test_the_table(golden: SnapshotAssertion, arguments: tuple[str, ...], column
     assert (result.returncode, result.stderr) == (code, "")
     assert all(len(line) <= columns for line in result.stdout.splitlines())
     assert result.stdout == golden
+
+
+def test_what_a_policy_sets_is_told(golden: SnapshotAssertion, tmp_path: Path) -> None:
+    (tmp_path / "ebpfcheck.toml").write_text(
+        'format = ["table"]\nskip = ["node.kernel.lockdown"]\nbaseline = "base.json"\n\n'
+        '[severity]\n"node.kernel.btf" = "blocker"\n"node.kernel.version" = "degrade"\n'
+    )
+    few = (RHEL, "--calico-version", "v3.30,v3.31", "--only", "node.kernel.*")
+    result = run_in(tmp_path, "evaluate", *few, columns=120)
+    assert result.returncode == 1
+    assert result.stdout == golden
+    document = json.loads(run_in(tmp_path, "evaluate", *few, "-f", "json").stdout)
+    jsonschema.validate(document, SCHEMA)
+    assert "node.kernel.lockdown" in document["selection"]["skipped"]
+    assert [one["name"] for one in document["settings"]] == [
+        "skip",
+        "severity of node.kernel.btf",
+        "severity of node.kernel.version",
+    ]
+    cells = {row["id"]: row["cells"][1] for row in document["checks"]}
+    assert (cells["node.kernel.btf"]["status"], cells["node.kernel.btf"]["overridden"]["status"]) == ("fail", "warn")
+    assert [problem["source"] for problem in document["problems"]] == ["ebpfcheck.toml:3"]
 
 
 def test_json_and_the_table_have_one_exit_code() -> None:

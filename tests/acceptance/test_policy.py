@@ -174,6 +174,42 @@ def test_against_a_baseline_only_what_is_new_counts(tmp_path: Path) -> None:
     assert evaluate(later, *RHEL[1:], "--baseline", base, "--fail-on", "never")[0] == 0
 
 
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    base = baseline(tmp_path, *RHEL)
+    before = Path(base).read_bytes()
+    (tmp_path / "link.json").symlink_to(base)
+    snapshot = file(tmp_path, Path(RHEL[0]).read_text(), "snapshot.json")
+    waivers = file(tmp_path, waiver("node.arch"))
+    two = ("--calico-version", "v3.30,v3.31")
+    runs: list[tuple[tuple[str, ...], str]] = [
+        (("evaluate", *RHEL, "--baseline", base, "-f", "json=base.json"), "--baseline"),
+        (("evaluate", *RHEL, "--baseline", base, "-f", "json=link.json"), "--baseline"),
+        (("node", "--baseline", base, "-f", "json=base.json"), "--baseline"),
+        (("cluster", "--baseline", base, "--save", base), "--baseline"),
+        (("verify", "--snapshot", snapshot, "-f", "json=snapshot.json"), "--snapshot"),
+        (("plan", "--snapshot", snapshot, "-f", "json=snapshot.json"), "--snapshot"),
+        (("rollback", str(tmp_path), "-f", "json=plan.json"), "PLAN"),
+        (("evaluate", snapshot, "-f", "json=./snapshot.json"), "SNAPSHOT"),
+        (("evaluate", snapshot, *two, "-f", "json=snapshot.json"), "SNAPSHOT"),
+        (("evaluate", *RHEL, "--waivers", waivers, "-f", "json=waivers.toml"), "--waivers"),
+        (("diff", snapshot, base, "-f", "json=base.json"), "B"),
+    ]
+    file(tmp_path, "", "policy.toml")
+    file(tmp_path, "{}", "plan.json")
+    for command, name in (
+        *runs,
+        (("kernel", "6.1.0-29-amd64", "-f", "json=policy.toml"), "--config"),
+    ):
+        result = run_in(tmp_path, *command, EBPFCHECK_CONFIG="policy.toml" if name == "--config" else "")
+        assert (result.returncode, result.stdout) == (2, ""), command
+        assert f" is the file that {name} reads, and would be overwritten" in result.stderr, command
+    assert Path(base).read_bytes() == before
+    same = run_in(tmp_path, "evaluate", *RHEL, "-f", "json=base.json", "-f", "junit=link.json")
+    assert (same.returncode, "two documents cannot go to the same file" in same.stderr) == (2, True)
+    # What holds nothing loses nothing.
+    assert run_in(tmp_path, "evaluate", *RHEL, "--config", "/dev/null", "-f", "json=/dev/null").returncode == 1
+
+
 def test_a_baseline_of_another_release_or_of_something_else_is_said(tmp_path: Path) -> None:
     base = baseline(tmp_path, *RHEL)
     code, report = evaluate(RHEL[0], "--calico-version", "v3.31.0", "--baseline", base)

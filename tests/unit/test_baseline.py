@@ -53,6 +53,33 @@ def test_what_was_against_what_is(before: Status | None, now: Status, cause: str
     assert exit_code(decide(alone, WHOLE), fail_on) == (0 if is_known else code)
 
 
+@pytest.mark.parametrize("status", [F, W])
+@pytest.mark.parametrize(
+    ("before", "now", "is_known"),
+    [
+        ("", "", True),
+        ("1 Service (a/b)", "1 Service (a/b)", True),
+        ("1 Service (a/b)", "40 Services (a/b, a/c and 38 more)", False),
+        ("Debug on 5 of 5 nodes", "Debug on 7 of 7 nodes", True),
+        ("Debug on 2 of 5 nodes", "Debug on 2 of 7 nodes", True),
+        ("Debug on 2 of 5 nodes", "Debug on 3 of 5 nodes", False),
+        ("Debug on 2 of 5 nodes", "Debug on 5 of 5 nodes", False),
+        ("kube-system/kube-proxy wants 3 pods", "kube-system/kube-proxy wants 9 pods", True),
+        ("kubelet v1.31.1-gke.1; API server v1.31.1", "kubelet v1.32.0-gke.7; API server v1.31.2", True),
+        ("mode ipvs", "mode nftables", False),
+    ],
+)
+def test_a_check_of_the_cluster_is_known_where_the_same_was_seen(
+    before: str, now: str, status: Status, is_known: bool
+) -> None:
+    one = msgspec.structs.replace(finding(status, "cluster", id="cluster.a"), scope="cluster")
+    old, new = (msgspec.structs.replace(one, observed=seen) for seen in (before, now))
+    assert compare([new], report(old)).known == is_known
+    # Nodes have names, and what was seen on them may vary.
+    of_nodes = [msgspec.structs.replace(each, scope="node") for each in (old, new)]
+    assert compare([of_nodes[1]], report(of_nodes[0])).known == 1
+
+
 def test_what_was_waived_then_is_not_known() -> None:
     waived = msgspec.structs.replace(finding(F, "n1"), waived_by="somebody")
     assert compare([finding(F, "n1")], report(waived)).new == 1

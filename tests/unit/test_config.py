@@ -99,7 +99,9 @@ def test_a_skip_is_of_the_checks_that_a_command_runs(tmp_path: Path) -> None:
         ('severity."node.arch" = "note"', "nothing can be made a note"),
         ('severity."node.arch" = "pass"', "a severity is blocker or degrade, not 'pass'"),
         ('severity."node.arhc" = "degrade"', "no check is called 'node.arhc'; did you mean 'node.arch'?"),
-        ("severity.node.arch = 1", "a severity is blocker or degrade, not \"{'arch': 1}\""),
+        ("severity.node.arch = 1", 'a check stands in quotes, as in "node.arch" = "degrade"'),
+        ("severity.a = {}", 'a check stands in quotes, as in "a" = "degrade"'),
+        ('severity."node.arch" = 1', "a severity is blocker or degrade, not '1'"),
         ("x = \u001b", "is not TOML"),
         ('"\\u001b[31m" = 1', r"there is no setting '\\x1b[31m'"),
     ],
@@ -154,13 +156,13 @@ def test_what_is_wrong_with_a_variable_is_told_with_its_name(name: str, value: s
 def test_the_nearest_file_is_found_and_a_named_one_outranks_it(tmp_path: Path) -> None:
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
-    assert find_policy(deep) is None
+    assert find_policy(deep, {}) is None
     write(tmp_path, 'fail_on = "warn"\n')
-    assert find_policy(deep) == tmp_path / "ebpfcheck.toml"
+    assert find_policy(deep, {}) == tmp_path / "ebpfcheck.toml"
     assert read_policy(None, {}, deep).file == "../../ebpfcheck.toml"
     assert read_policy(None, {}, deep).settings["fail_on"].origin == "../../ebpfcheck.toml:1"
     near = write(tmp_path / "a", "")
-    assert find_policy(deep) == near
+    assert find_policy(deep, {}) == near
     other = tmp_path / "other.toml"
     other.write_text('fail_on = "never"\n')
     assert read_policy(str(other), {"EBPFCHECK_CONFIG": "none"}, deep).settings["fail_on"].value == "never"
@@ -180,6 +182,11 @@ def test_a_file_of_somebody_else_is_not_heeded_unless_it_is_named(tmp_path: Path
     with pytest.raises(UsageError, match=r"ebpfcheck\.toml belongs to another user; name it by --config"):
         read_policy(None, {}, tmp_path)
     assert read_policy(str(path), {}, tmp_path).settings == {}
+    # Under sudo it is the caller's.
+    assert find_policy(tmp_path, {"SUDO_UID": "12345"}) == path
+    for other in ("12346", "", "-1", "12345x"):
+        with pytest.raises(UsageError, match="belongs to another user"):
+            find_policy(tmp_path, {"SUDO_UID": other})
     # A link of somebody else's leads wherever that one wants.
     own = tmp_path / "own.toml"
     own.write_text("")
@@ -187,10 +194,20 @@ def test_a_file_of_somebody_else_is_not_heeded_unless_it_is_named(tmp_path: Path
     path.symlink_to(own)
     os.chown(path, 12345, 12345, follow_symlinks=False)
     with pytest.raises(UsageError, match="belongs to another user"):
-        find_policy(tmp_path)
+        find_policy(tmp_path, {})
     own.unlink()
     with pytest.raises(UsageError, match="is a link to nothing"):
-        find_policy(tmp_path)
+        find_policy(tmp_path, {})
+
+
+def test_who_is_not_root_is_not_under_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "")
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        find_policy(tmp_path, {"SUDO_UID": str(owner)})
 
 
 def test_what_is_in_force_is_shown_with_where_it_is_from(tmp_path: Path) -> None:

@@ -140,6 +140,23 @@ def test_a_fleet_and_the_node_of_another_image() -> None:
     assert said(beside) == [], "a warning beside a fail that is known is neither worse nor better"
 
 
+@pytest.mark.parametrize(
+    ("of_fleet", "expected"),
+    [
+        ((P, U), [("incomparable", None, ("canary",))]),
+        ((W, U), [("incomparable", None, ("canary",))]),
+        # It cannot be worse than that.
+        ((F, U), [("incomparable", False, ("canary",))]),
+        ((U,), []),
+    ],
+)
+def test_a_node_of_the_fleet_that_is_not_known_excuses_none(
+    of_fleet: tuple[Status, ...], expected: list[tuple[str, bool | None, tuple[str, ...]]]
+) -> None:
+    fleet = report(*(finding(status, f"n{number}") for number, status in enumerate(of_fleet)))
+    assert said(differences(fleet, report(finding(U, "canary")), "outcomes")) == expected
+
+
 def test_checks_of_the_cluster_are_left_out_where_one_is_of_none() -> None:
     of_cluster = msgspec.structs.replace(finding(F, "cluster", id="cluster.c"), scope="cluster")
     fleet = report(finding(P, "n1"), of_cluster, target=CLUSTER)
@@ -150,6 +167,19 @@ def test_checks_of_the_cluster_are_left_out_where_one_is_of_none() -> None:
     assert said(differences(report(passing, target=CLUSTER), report(of_cluster, target=CLUSTER))) == [
         ("new", True, ("cluster",))
     ]
+
+
+@pytest.mark.parametrize("status", [W, F])
+def test_the_same_cause_of_other_things_is_open_for_a_cluster(status: Status) -> None:
+    def seen(observed: str, status: Status = status) -> Report:
+        one = finding(status, "cluster", id="cluster.c")
+        return report(msgspec.structs.replace(one, scope="cluster", observed=observed), target=CLUSTER)
+
+    found = differences(seen("1 Service"), seen("40 Services"))
+    assert (said(found), found.outcome) == ([("incomparable", None, ("cluster",))], "incomparable")
+    assert found.changes[0].why == "of the same cause, but not of the same things"
+    assert not differences(seen("Debug on 3 of 3 nodes"), seen("Debug on 4 of 4 nodes")).changes
+    assert not differences(seen("1 Service", P), seen("40 Services", P)).changes
 
 
 def test_where_nothing_was_compared_it_may_be_worse() -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from ebpfcheck.model.facts import Reason
@@ -10,6 +11,7 @@ from ebpfcheck.model.report import (
     CalicoTarget,
     Coverage,
     Finding,
+    Override,
     Report,
     ReportTarget,
     Selection,
@@ -97,3 +99,33 @@ def test_a_node_that_could_not_be_looked_at_makes_no_list_short(total: int, unli
     text = shown(coverage)
     assert words in text
     assert "Not seen: node-2: no pod of calico-node runs there (unreachable)" in text
+
+
+SEEN = Coverage(nodes_total=3, nodes_surveyed=0)
+WAITS = " that only a look at the nodes tells (--probe exec or pod, or `ebpfcheck node`), shown by -v: node.test"
+
+
+def test_what_waits_for_a_look_is_named_even_where_little_is_shown() -> None:
+    waiting = finding(Status.UNKNOWN, 3, 0, needs_survey=True)
+    for verbosity in (-1, 0):
+        assert f"UNKNOWN  1{WAITS}\n" in shown(SEEN, waiting, verbosity=verbosity)
+    # What could not even have warned, or passed, is not.
+    harmless = msgspec.structs.replace(waiting, severity=Severity.NOTE)
+    assert "node.test" not in shown(SEEN, harmless, finding(Status.PASS, 3, 0), verbosity=-1)
+
+
+MARKS = {
+    "waiver_expired": "for the move, until 2026-01-01 (waivers.toml:3)",
+    "overridden": Override(status=Status.FAIL, severity=Severity.BLOCKER, by="ebpfcheck.toml:2"),
+}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_what_waits_for_a_look_is_not_folded_where_more_is_to_say(mark: str) -> None:
+    marked = finding(Status.UNKNOWN, 3, 0, needs_survey=True, **{mark: MARKS[mark]})
+    text = shown(SEEN, marked)
+    assert "only a look" not in text
+    assert "expired the waiver: for the move" in text or "policy the check itself says FAIL; ebpfcheck.toml:2" in text
+    assert "UNKNOWN  node.test: It is so.\n" in shown(SEEN, marked, verbosity=-1)
+    # A baseline that has it too leaves nothing to mend.
+    assert f"1{WAITS}" in shown(SEEN, msgspec.structs.replace(marked, in_baseline=True))

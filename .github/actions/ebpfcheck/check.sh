@@ -18,7 +18,8 @@ if [ ! -x "$venv/bin/ebpfcheck" ]; then
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$GITHUB_ACTION_PATH/../../.."
 fi
 
-set -- "$INPUT_COMMAND" --format github --fail-on "$INPUT_FAIL_ON"
+set -- "$INPUT_COMMAND" --format github
+[ -z "$INPUT_FAIL_ON" ] || set -- "$@" --fail-on "$INPUT_FAIL_ON"
 [ -z "$INPUT_CALICO_VERSION" ] || set -- "$@" --calico-version "$INPUT_CALICO_VERSION"
 [ -z "$INPUT_SARIF" ] || set -- "$@" --format "sarif=$INPUT_SARIF"
 [ -z "$INPUT_JUNIT" ] || set -- "$@" --format "junit=$INPUT_JUNIT"
