@@ -64,6 +64,7 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag=
 
 Fact: TypeAlias = Known[T] | Absent | Unknown
 
+# Snapshots hold these as they are, and they are known again by all of their words: those of old ones must not change.
 NOT_COLLECTED = Unknown(reason=Reason.NOT_COLLECTED, detail="the survey did not look for it")
 NOT_SURVEYED = Unknown(reason=Reason.NOT_COLLECTED, detail="only a look at the node itself tells, not the API")
 ONLY_VERIFIED = Unknown(reason=Reason.NOT_COLLECTED, detail="only `ebpfcheck verify` reads that")
