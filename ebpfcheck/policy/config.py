@@ -145,7 +145,7 @@ def _severities(file: TomlFile) -> tuple[SeverityRule, ...]:
         place = (_SEVERITY, pattern)
         if isinstance(value, dict):
             name, inner = _undotted(pattern, value)
-            raise file.error((_SEVERITY, *inner), f'a check stands in quotes, as in "{excerpt(name, 60)}" = "degrade"')
+            raise file.error((_SEVERITY, *inner), f'a check stands in quotes: "{excerpt(name, 60)}"')
         if value == Severity.NOTE:
             raise file.error(
                 place, "nothing can be made a note: leave a check out by skip, or accept what it says by a waiver"

@@ -13,13 +13,13 @@ from ebpfcheck.engine import decide
 from ebpfcheck.errors import UsageError
 from ebpfcheck.exitcodes import FailOn, exit_code
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.codec import ReportError, decode_report, encode_json
+from ebpfcheck.model.codec import ReportError, decode_report, decode_snapshot, encode_json
 from ebpfcheck.model.facts import Reason
 from ebpfcheck.model.report import CalicoTarget, Coverage, Finding, Report, Status
 from ebpfcheck.model.snapshot import Snapshot, Unseen
 from ebpfcheck.policy.baseline import Baseline, compare, remarks, without_known
 from ebpfcheck.settings import Settings
-from tests.builders import facts, finding, kind, known, snapshot
+from tests.builders import ROOT, facts, finding, kind, known, snapshot
 from tests.unit.test_waivers import FINDINGS, addresses
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
@@ -66,6 +66,12 @@ def test_what_was_against_what_is(before: Status | None, now: Status, cause: str
         ("Debug on 2 of 5 nodes", "Debug on 5 of 5 nodes", False),
         ("kube-system/kube-proxy wants 3 pods", "kube-system/kube-proxy wants 9 pods", True),
         ("kubelet v1.31.1-gke.1; API server v1.31.1", "kubelet v1.32.0-gke.7; API server v1.31.2", True),
+        ("3 pods wanted, 3 updated, 2 available", "9 pods wanted, 9 updated, 8 available", True),
+        ("3 pods wanted, 3 updated, 2 available", "9 pods wanted, 9 updated, 3 available", False),
+        ("routes: at most 3400 of 4096 (83 %)", "routes: at most 3900 of 4096 (95 %)", True),
+        ("routes: at most 3900 of 4096 (95 %)", "routes: at most 4200 of 4096 (102 %)", False),
+        ("9 x v3.28.2, 1 x v3.29.0", "7 x v3.28.2, 4 x v3.29.0", True),
+        ("9 x v3.28.2, 1 x v3.29.0", "9 x v3.28.2, 1 x v3.30.0", False),
         ("mode ipvs", "mode nftables", False),
     ],
 )
@@ -78,6 +84,22 @@ def test_a_check_of_the_cluster_is_known_where_the_same_was_seen(
     # Nodes have names, and what was seen on them may vary.
     of_nodes = [msgspec.structs.replace(each, scope="node") for each in (old, new)]
     assert compare([of_nodes[1]], report(of_nodes[0])).known == 1
+
+
+@pytest.mark.parametrize("name", ["aks", "kubeadm-argocd", "operator-3.28-hand-set"])
+def test_one_more_node_makes_nothing_new_of_a_cluster(name: str) -> None:
+    one = decode_snapshot((ROOT / "fixtures" / "snapshots" / name / "snapshot.json").read_bytes())
+    last = one.nodes[-1]
+    twin = msgspec.structs.replace(last, identity=msgspec.structs.replace(last.identity, name="twin"))
+    assert one.cluster
+    cluster = msgspec.structs.replace(one.cluster, node_count=known(len(one.nodes) + 1))
+    more = msgspec.structs.replace(one, nodes=(*one.nodes, twin), cluster=cluster)
+    settings = Settings(only=("cluster.*",))
+    before = Judge(settings).report(one, "evaluate", NOW)
+    after = Judge(settings).report(more, "evaluate", NOW)
+    observed = [[each.observed for each in of.findings if each.status in (F, W)] for of in (before, after)]
+    assert observed[0] != observed[1], "the number of nodes is told"
+    assert compare(after.findings, before).new == 0
 
 
 def test_what_was_waived_then_is_not_known() -> None:
