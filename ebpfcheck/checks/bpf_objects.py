@@ -99,7 +99,7 @@ def _outcome(trial: ObjectTrial, release: Release, objects: Sequence[_Object], f
     if lost:
         return fail(
             f"refused-{','.join(sorted({one.kind for one in lost}))}",
-            f"This kernel refuses programs of {taken}: {_told(lost)}. {_effects(lost)}.",
+            f"This kernel refuses programs of {taken}: {_told(lost)}. {_effects(lost, release)}.",
             observed=_last_words(lost),
             required=needed,
             remediation=Remediation(
@@ -313,8 +313,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(excerpt(name, 80) for name in names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _effects(objects: Iterable[_Object]) -> str:
-    effects = "; ".join(dict.fromkeys(one.role.effect for one in objects))
+def _effects(objects: Iterable[_Object], release: Release) -> str:
+    failure = f", and {release.balancing.failure}"
+    effects = "; ".join(dict.fromkeys(f"{one.role.effect}{failure if one.role.balances else ''}" for one in objects))
     return effects[:1].upper() + effects[1:]
 
 
