@@ -32,7 +32,10 @@ def hooks_of(release: Release, felix: FelixSettings | None) -> tuple[frozenset[s
         return frozenset(), frozenset()
     rule = release.add_ons.connect_time
     with_udp: bool | None = True
-    if release.version.within(rule.mode_releases):
+    if felix is not None and release.version.within(rule.gate_in_gates):
+        gates = [gate.strip() for gate in (felix.feature_gates or "").split(",")]
+        with_udp = f"{rule.gate}={rule.gate_udp}" not in gates
+    elif release.version.within(rule.mode_releases):
         with_udp = None
         if felix is not None:
             mode = felix.bpf_connect_time_load_balancing or rule.mode_default
