@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ebpfcheck.checks.felix import is_connect_time_off
+from ebpfcheck.checks.felix import hooks_of, is_connect_time_off
 from ebpfcheck.knowledge.bpf_tables import BpfNeed, Topic
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Given, Need, optional
@@ -59,7 +59,27 @@ def _level(loss: Loss) -> str:
 def needs_of(release: Release, topic: Topic, felix: FelixSettings | None) -> tuple[BpfNeed, ...]:
     """Return what a release needs of a topic, as Felix is set as far as that is known."""
     is_off = felix is not None and is_connect_time_off(release, felix)
-    return tuple(need for need in release.bpf_needs if need.topic == topic and not (need.connect_time and is_off))
+    needs = [need for need in release.bpf_needs if need.topic == topic and not (need.connect_time and is_off)]
+    return tuple(_of_balancing(need, release, felix) if need.connect_time else need for need in needs)
+
+
+def _of_balancing(need: BpfNeed, release: Release, felix: FelixSettings | None) -> BpfNeed:
+    """Leave out the hooks that Felix does not use, and say what it does without them."""
+    # Programs for UDP are loaded with the object that they are in, attached or not.
+    used = hooks_of(release, felix)[0] if need.topic == "attach" else _certain(release)
+    return msgspec.structs.replace(
+        need,
+        names=tuple(name for name in need.names if need.topic == "helper" or _hook(name) in used),
+        effect=f"{need.effect}, and {release.balancing.failure}",
+    )
+
+
+def _certain(release: Release) -> frozenset[str]:
+    return frozenset(hook.name for hook in release.bpf_hooks if hook.certain)
+
+
+def _hook(name: str) -> str:
+    return name.partition("/")[2]
 
 
 def weigh(needs: Iterable[BpfNeed], answers: TrialAnswers, felix: FelixSettings | None) -> Weighed:

@@ -10,7 +10,7 @@ from ebpfcheck.checks.felix import FELIX, is_connect_time_off, settings
 from ebpfcheck.knowledge.object_tables import ObjectTables, RefusalMeaning, Role
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import Given, Outcome, check, fail, optional, passed, required, unknown, warn
-from ebpfcheck.model.facts import FelixSettings, Known, NodeKind, ObjectRefusal, ObjectTrial, Reason, Unknown
+from ebpfcheck.model.facts import Fact, FelixSettings, Known, NodeKind, ObjectRefusal, ObjectTrial, Reason, Unknown
 from ebpfcheck.model.report import Remediation, Severity
 from ebpfcheck.model.text import excerpt
 from ebpfcheck.versions import CalicoVersion
@@ -60,13 +60,31 @@ _BTF = optional(NodeKind.vmlinux_btf)
 )
 def bpf_objects(given: Given) -> Outcome:
     """What the verifier of this very kernel says of the very programs that Felix would load."""
-    trial, release, btf = given[_OBJECTS], given.release, given[_BTF]
-    felix = settings(given) or FelixSettings()
+    return judge_objects(given[_OBJECTS], given.release, settings(given) or FelixSettings(), given[_BTF])
+
+
+def judge_objects(trial: ObjectTrial, release: Release, felix: FelixSettings, btf: Fact[bool]) -> Outcome:
+    """Judge the objects that were tried for a release, with Felix's settings and the kernel's BTF as far as known."""
+    return _other_release(trial, release) or _outcome(trial, release, _deciding(trial, release, felix, btf), felix)
+
+
+def is_balancing_accepted(
+    trial: ObjectTrial, release: Release, felix: FelixSettings, btf: Fact[bool], pattern: str
+) -> bool:
+    """Whether each object for connect-time load balancing was accepted, one that fits a pattern among them.
+
+    Only objects of the very patch of the release count: by their image, else as the release was named.
+    """
+    of_image = CalicoVersion.of_image(trial.image) if trial.image else release.version
+    if of_image != release.version or of_image.patch is None or _other_release(trial, release) is not None:
+        return False
+    balancing = [one for one in _deciding(trial, release, felix, btf) if one.role.balances]
+    return any(re.match(pattern, one.name) for one in balancing) and all(one.state == "accepted" for one in balancing)
+
+
+def _deciding(trial: ObjectTrial, release: Release, felix: FelixSettings, btf: Fact[bool]) -> tuple[_Object, ...]:
     lacks_btf = not btf.value if isinstance(btf, Known) else not isinstance(btf, Unknown)
-    other = _other_release(trial, release)
-    if other is not None:
-        return other
-    return _outcome(trial, release, tuple(_loaded(trial, release, felix, lacks_btf=lacks_btf)), felix)
+    return tuple(_loaded(trial, release, felix, lacks_btf=lacks_btf))
 
 
 def _outcome(trial: ObjectTrial, release: Release, objects: Sequence[_Object], felix: FelixSettings) -> Outcome:
@@ -99,7 +117,7 @@ def _outcome(trial: ObjectTrial, release: Release, objects: Sequence[_Object], f
     if lost:
         return fail(
             f"refused-{','.join(sorted({one.kind for one in lost}))}",
-            f"This kernel refuses programs of {taken}: {_told(lost)}. {_effects(lost)}.",
+            f"This kernel refuses programs of {taken}: {_told(lost)}. {_effects(lost, release)}.",
             observed=_last_words(lost),
             required=needed,
             remediation=Remediation(
@@ -137,7 +155,7 @@ def _outcome(trial: ObjectTrial, release: Release, objects: Sequence[_Object], f
 
 def _missing(objects: Sequence[_Object], release: Release, felix: FelixSettings) -> list[str]:
     """Return how the names of those begin that Felix always loads, and that were not among the objects."""
-    names = [one.name for one in objects if not _is_v6(one.name)]
+    names = [one.name for one in objects if not _is_v6(one.name) and "v46" not in _words(one.name)]
     core = [part for part in _CORE if not (part == "connect_" and is_connect_time_off(release, felix))]
     return [part for part in core if not any(name.startswith(part) for name in names)]
 
@@ -264,7 +282,8 @@ def _is_used(name: str, role: Role, release: Release, felix: FelixSettings) -> b
 
 
 def _is_v6(name: str) -> bool:
-    return not {"v6", "v46", "ipv6"}.isdisjoint(_words(name))
+    # v46 is IPv4 by way of IPv6 sockets, which takes no ipv6Support.
+    return not {"v6", "ipv6"}.isdisjoint(_words(name))
 
 
 def _doubt(name: str, role: Role, felix: FelixSettings) -> str:
@@ -313,8 +332,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(excerpt(name, 80) for name in names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _effects(objects: Iterable[_Object]) -> str:
-    effects = "; ".join(dict.fromkeys(one.role.effect for one in objects))
+def _effects(objects: Iterable[_Object], release: Release) -> str:
+    failure = f", and {release.balancing.failure}"
+    effects = "; ".join(dict.fromkeys(f"{one.role.effect}{failure if one.role.balances else ''}" for one in objects))
     return effects[:1].upper() + effects[1:]
 
 

@@ -26,6 +26,26 @@ def is_connect_time_off(release: Release, felix: FelixSettings) -> bool:
     return felix.bpf_connect_time_load_balancing_enabled is False
 
 
+def hooks_of(release: Release, felix: FelixSettings | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the hooks of cgroup2 that Felix attaches to, and those that hang on settings or a patch not known."""
+    if felix is not None and is_connect_time_off(release, felix):
+        return frozenset(), frozenset()
+    rule = release.add_ons.connect_time
+    with_udp: bool | None = True
+    if felix is not None and release.version.within(rule.gate_in_gates):
+        gates = [gate.strip() for gate in (felix.feature_gates or "").split(",")]
+        with_udp = f"{rule.gate}={rule.gate_udp}" not in gates
+    elif release.version.within(rule.mode_releases):
+        with_udp = None
+        if felix is not None:
+            mode = felix.bpf_connect_time_load_balancing or rule.mode_default
+            stand_in = felix.bpf_host_networked_nat_without_ctlb or ""
+            with_udp = mode.lower() != rule.mode_default.lower() or stand_in.lower() == rule.stand_in_off.lower()
+    wanted = [hook for hook in release.bpf_hooks if not hook.udp or with_udp is not False]
+    sure = frozenset(hook.name for hook in wanted if hook.certain and (not hook.udp or with_udp))
+    return sure, frozenset(hook.name for hook in wanted) - sure
+
+
 def set_command(setting: str, value: str | int) -> str:
     """Return the command that sets a field of the default FelixConfiguration."""
     patch = json.dumps({"spec": {setting: value}})

@@ -7,13 +7,14 @@ from typing import Literal
 
 import msgspec
 
+from ebpfcheck.checks.bpf_objects import is_balancing_accepted, judge_objects
 from ebpfcheck.checks.felix import FELIX, set_command, settings
 from ebpfcheck.checks.kernel import KERNEL, OS, OS_IMAGE, RELEASE, KernelStrings, no_release, strings_of
 from ebpfcheck.knowledge.kernel_tables import KnownBad
 from ebpfcheck.knowledge.types import Release, Suspect
 from ebpfcheck.model.check import Given, Outcome, check, fail, of_cluster, optional, passed, unknown, warn
 from ebpfcheck.model.cluster import ClusterFacts
-from ebpfcheck.model.facts import Absent, Known, NodeKind, Reason
+from ebpfcheck.model.facts import Absent, FelixSettings, Known, NodeKind, Reason
 from ebpfcheck.model.report import Remediation, Severity, Status
 from ebpfcheck.model.text import excerpt
 from ebpfcheck.versions import KernelRelease
@@ -38,11 +39,25 @@ class Logging(msgspec.Struct, frozen=True, kw_only=True):
     """Without BTF Felix takes the objects that do without it."""
 
 
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verifier of this very kernel said of the release's own objects, which outranks what others measured."""
+
+    loads: bool = False
+    """Whether it accepts what the release cannot do without."""
+    cleared: tuple[str, ...] = ()
+    """The ids of bugs whose objects it accepts."""
+
+
 _NOTHING_KNOWN = Logging()
+_NOTHING_TRIED = Tried()
 
 
 def judge_known_bad(
-    target: Release, strings: KernelStrings, logging: Logging = _NOTHING_KNOWN, shown: Collection[str] = ()
+    target: Release,
+    strings: KernelStrings,
+    logging: Logging = _NOTHING_KNOWN,
+    shown: Collection[str] = (),
+    tried: Tried = _NOTHING_TRIED,
 ) -> Outcome:
     """Compare a kernel with what is known of a release on kernels; the worst answer counts.
 
@@ -55,18 +70,23 @@ def judge_known_bad(
             f"{excerpt(strings.release, 80)!r} is not a kernel release that can be read.",
             reason=Reason.UNPARSABLE,
         )
-    outcomes = (
-        *_of_bugs(target, kernel, strings.proc_version),
-        *_of_measurements(target, kernel),
-        *_of_logging(target, kernel, logging),
+    outcomes: tuple[Outcome, ...] = (
+        *_of_bugs(target, kernel, strings.proc_version, tried.cleared),
+        *(() if tried.loads else _of_measurements(target, kernel)),
+        # Without Felix's settings those that log are not among what was tried.
+        *(() if tried.loads and logging.debug is not None else _of_logging(target, kernel, logging)),
         *_of_losses(target, kernel, shown),
-        _calm(target, kernel),
+        _calm(target, kernel, tried),
     )
     return min(outcomes, key=lambda one: (_WORST_FIRST.index(one.status), not one.is_note))
 
 
-def _calm(target: Release, kernel: KernelRelease) -> Outcome:
+def _calm(target: Release, kernel: KernelRelease, tried: Tried) -> Outcome:
     said = f"Nothing is known against kernel {kernel.text} with Calico {target.version}"
+    if tried.loads:
+        return passed(
+            "accepted", f"{said}; the verifier accepted its programs here (node.bpf.objects).", observed=kernel.text
+        )
     measured = target.measured
     alike = None if measured is None else _alike(kernel, measured.loaded)
     if measured is None or alike is None:
@@ -78,9 +98,13 @@ def _calm(target: Release, kernel: KernelRelease) -> Outcome:
     )
 
 
-def _of_bugs(target: Release, kernel: KernelRelease, proc_version: str | None) -> Iterator[Outcome]:
+def _of_bugs(
+    target: Release, kernel: KernelRelease, proc_version: str | None, cleared: Collection[str]
+) -> Iterator[Outcome]:
     for suspect in target.known_bad:
         bug = suspect.bug
+        if bug.id in cleared:
+            continue
         state = _known_bad_state(bug, kernel, proc_version, target.series_from)
         if state == "good":
             continue
@@ -300,7 +324,23 @@ def logging_of(given: Given) -> Logging:
     )
 
 
+def _tried(given: Given) -> Tried:
+    trial = given[_OBJECTS]
+    if not isinstance(trial, Known):
+        return _NOTHING_TRIED
+    release, felix, btf = given.release, settings(given) or FelixSettings(), given[_BTF]
+    return Tried(
+        loads=judge_objects(trial.value, release, felix, btf).status in (Status.PASS, Status.WARN),
+        cleared=tuple(
+            one.bug.id
+            for one in release.known_bad
+            if is_balancing_accepted(trial.value, release, felix, btf, one.bug.objects)
+        ),
+    )
+
+
 _BTF = optional(NodeKind.vmlinux_btf)
+_OBJECTS = optional(NodeKind.trial_objects)
 _FEATURES = optional(NodeKind.trial_features)
 _CALICO_NODE = of_cluster(ClusterFacts.calico_node)
 
@@ -316,7 +356,7 @@ def _severity(release: Release) -> Severity:
     title="Known bad kernel and Calico pairs",
     category="kernel",
     severity=_severity,
-    needs=(KERNEL, RELEASE, OS, OS_IMAGE, FELIX, _BTF, _CALICO_NODE, _FEATURES),
+    needs=(KERNEL, RELEASE, OS, OS_IMAGE, FELIX, _BTF, _CALICO_NODE, _FEATURES, _OBJECTS),
 )
 def kernel_known_bad(given: Given) -> Outcome:
     """What is known of the pair: bugs, and which programs were loaded where."""
@@ -325,4 +365,4 @@ def kernel_known_bad(given: Given) -> Outcome:
         return no_release(given)
     features = given[_FEATURES]
     shown = features.value.yes if isinstance(features, Known) else ()
-    return judge_known_bad(given.release, strings, logging_of(given), shown)
+    return judge_known_bad(given.release, strings, logging_of(given), shown, _tried(given))

@@ -5,12 +5,11 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from ebpfcheck.checks.bpf_needs import Loss, Weighed, answer_of, needs_of, weigh
-from ebpfcheck.checks.felix import FELIX, is_connect_time_off, settings
+from ebpfcheck.checks.felix import FELIX, hooks_of, is_connect_time_off, settings
 from ebpfcheck.knowledge.bpf_tables import Topic
 from ebpfcheck.knowledge.types import Release
 from ebpfcheck.model.check import (
     Given,
-    Need,
     Outcome,
     SeverityRule,
     check,
@@ -43,9 +42,9 @@ def _severity(topic: Topic) -> SeverityRule:
     return rule
 
 
-def _judge(given: Given, topic: Topic, need: Need[TrialAnswers], what: str) -> Outcome:
+def _judge(given: Given, topic: Topic, answers: TrialAnswers, what: str) -> Outcome:
     """Judge one topic; `what` is what its things are, for people."""
-    calico, answers = given.release.version, given[need]
+    calico = given.release.version
     if not given.release.bpf_needs:
         return unknown(
             "needs-unknown",
@@ -54,7 +53,8 @@ def _judge(given: Given, topic: Topic, need: Need[TrialAnswers], what: str) -> O
         )
     felix = settings(given)
     asked = "asked by bpftool" if answers.by == "bpftool" else "asked by bpf(2)"
-    weighed = weigh(needs_of(given.release, topic, felix), answers, felix)
+    needs = needs_of(given.release, topic, felix)
+    weighed = weigh(needs, answers, felix)
     blocking, open_needs = weighed.lacks("blocker"), weighed.open(blocking=True)
     if blocking:
         return fail(
@@ -64,9 +64,12 @@ def _judge(given: Given, topic: Topic, need: Need[TrialAnswers], what: str) -> O
             required=_listed(_names(blocking)),
             remediation=_newer_kernel(given.release),
         )
+    otherwise = Reason.TOOL_MISSING if answers.by == "bpftool" else Reason.NOT_COLLECTED
     if open_needs:
-        otherwise = Reason.TOOL_MISSING if answers.by == "bpftool" else Reason.NOT_COLLECTED
         return _untold(f"Whether the kernel has all {what} that Calico {calico} needs", open_needs, otherwise)
+    if needs and len(weighed.untold) == sum(len(one.names) for one in needs):
+        every = weighed.open(blocking=False)
+        return _untold(f"Whether the kernel has the {what} that Calico {calico} can use", every, otherwise)
     is_by_type = answers.by == "bpftool" and topic in ("map", "program")
     return _optional(given, what, asked, weighed, is_by_type=is_by_type)
 
@@ -75,7 +78,11 @@ def _optional(given: Given, what: str, asked: str, weighed: Weighed, *, is_by_ty
     """Judge where nothing is lacking that Calico cannot do without."""
     calico = given.release.version
     degraded, noted, still_open = weighed.lacks("degrade"), weighed.lacks("note"), weighed.open(blocking=False)
-    left = f" Not told, and no more than optional: {_listed(one.name for one in still_open)}." if still_open else ""
+    wanted = tuple(dict.fromkeys(need for one in still_open for need in one.needs))
+    takes = f" (it takes {_capabilities(wanted)})" if wanted else ""
+    left = (
+        f" Not told, and no more than optional: {_listed(one.name for one in still_open)}{takes}." if still_open else ""
+    )
     if is_by_type:
         left += " That tells of types alone: no flags and hooks were tried."
     if degraded:
@@ -93,7 +100,8 @@ def _optional(given: Given, what: str, asked: str, weighed: Weighed, *, is_by_ty
             observed=_said(noted),
             note=True,
         )
-    message = f"The kernel, {asked}, has all {what} that Calico {calico} needs.{left}"
+    needed = "cannot do without" if still_open else "needs"
+    message = f"The kernel, {asked}, has all {what} that Calico {calico} {needed}.{left}"
     return passed("all", message, note=bool(left))
 
 
@@ -177,7 +185,7 @@ _MAPS = required(NodeKind.trial_maps)
 )
 def bpf_maps(given: Given) -> Outcome:
     """Whether each type of map can be made, with the flags that it gets."""
-    return _judge(given, "map", _MAPS, "types of BPF maps")
+    return _judge(given, "map", given[_MAPS], "types of BPF maps")
 
 
 _PROGRAMS = required(NodeKind.trial_programs)
@@ -193,7 +201,7 @@ _PROGRAMS = required(NodeKind.trial_programs)
 )
 def bpf_programs(given: Given) -> Outcome:
     """Whether a program of each type, for each hook, can be loaded."""
-    return _judge(given, "program", _PROGRAMS, "types of BPF programs")
+    return _judge(given, "program", given[_PROGRAMS], "types of BPF programs")
 
 
 _HELPERS = required(NodeKind.trial_helpers)
@@ -209,7 +217,7 @@ _HELPERS = required(NodeKind.trial_helpers)
 )
 def bpf_helpers(given: Given) -> Outcome:
     """Whether programs may call each helper."""
-    return _judge(given, "helper", _HELPERS, "BPF helpers")
+    return _judge(given, "helper", given[_HELPERS], "BPF helpers")
 
 
 _FEATURES = required(NodeKind.trial_features)
@@ -226,7 +234,7 @@ _JIT = optional(NodeKind.bpf_jit_enable)
 )
 def bpf_features(given: Given) -> Outcome:
     """Whether the verifier takes what programs do beside calling helpers."""
-    outcome, jit = _judge(given, "feature", _FEATURES, "features of the verifier"), given[_JIT]
+    outcome, jit = _judge(given, "feature", given[_FEATURES], "features of the verifier"), given[_JIT]
     if outcome.status not in (Status.FAIL, Status.WARN) or not isinstance(jit, Known) or jit.value:
         return outcome
     return msgspec.structs.replace(
@@ -241,6 +249,7 @@ def bpf_features(given: Given) -> Outcome:
 
 
 _ATTACHMENTS = required(NodeKind.trial_attachments)
+_ROOT = optional(NodeKind.trial_root_hooks)
 
 
 @check(
@@ -248,12 +257,41 @@ _ATTACHMENTS = required(NodeKind.trial_attachments)
     title="Ways to attach programs, asked of the kernel",
     category="kernel",
     severity=_severity("attach"),
-    needs=(_ATTACHMENTS, FELIX),
+    needs=(_ATTACHMENTS, FELIX, _ROOT),
     of_trial=True,
 )
 def bpf_attach(given: Given) -> Outcome:
     """Whether programs can be attached to devices and control groups."""
-    return _judge(given, "attach", _ATTACHMENTS, "ways to attach programs")
+    hooks, answers = given[_ROOT], given[_ATTACHMENTS]
+    known = _shown(answers, hooks.value if isinstance(hooks, Known) else ())
+    outcome = _judge(given, "attach", known, "ways to attach programs")
+    shown = sorted({*known.yes} - {*answers.yes})
+    if outcome.status is not Status.PASS or not shown:
+        return outcome
+    return msgspec.structs.replace(
+        outcome,
+        message=f"{outcome.message} In the trial's own group it was refused ({_listed(shown)}), as programs of "
+        "the root keep others from the groups below it; that they are there shows that the kernel can.",
+        is_note=True,
+    )
+
+
+def _shown(answers: TrialAnswers, hooks: tuple[RootHook, ...]) -> TrialAnswers:
+    """Take a way to attach for shown where the root has programs that keep the trial's own group from having any."""
+    taken = {one.hook for one in hooks if one.untold is None and one.programs > 0}
+    shown = [
+        one
+        for one in answers.untold
+        if one.errno == "EPERM"
+        and not one.needs
+        and one.name.startswith(("cgroup/", "cgroup-legacy/"))
+        and one.name.partition("/")[2] in taken
+    ]
+    return msgspec.structs.replace(
+        answers,
+        yes=(*answers.yes, *(one.name for one in shown)),
+        untold=tuple(one for one in answers.untold if one not in shown),
+    )
 
 
 _DEVICES = required(NodeKind.trial_devices)
@@ -301,11 +339,21 @@ def flow_based_vxlan(given: Given) -> Outcome:
 
 
 _HOOKS = required(NodeKind.trial_root_hooks)
+_WAYS = optional(NodeKind.trial_attachments)
 _PINS = optional(NodeKind.bpf_pins)
 _CGROUP = optional(NodeKind.calico_cgroup)
-_SIX = ("connect4", "connect6", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6")
 _OVERRIDE = 1
-_STOPS = "cannot be attached, and Felix stops in a panic unless bpfConnectTimeLoadBalancing is Disabled"
+_SHARED = "hooks without programs, or with such as share them (multi)"
+_LINK = "cgroup/connect4"
+_UNSURE = (
+    "Whether Felix attaches to these hooks hangs on its settings (--felix-config) or the release's patch "
+    "(--calico-version), which are not known"
+)
+_OBSTACLES = {
+    "override": "programs that do not share",
+    "exclusive-above": "programs for themselves alone, and only a part of cgroup2 is mounted at /run/calico/cgroup",
+    "multi": "programs that share, beside which Felix can attach by a link alone, which it does not have here",
+}
 
 
 @check(
@@ -313,72 +361,122 @@ _STOPS = "cannot be attached, and Felix stops in a panic unless bpfConnectTimeLo
     title="What others attached to the root of cgroup2",
     category="mounts",
     severity=Severity.BLOCKER,
-    needs=(_HOOKS, _PINS, _CGROUP, FELIX),
+    needs=(_HOOKS, _WAYS, _PINS, _CGROUP, FELIX),
     of_trial=True,
 )
 def cgroup2_attach(given: Given) -> Outcome:
     """Whether the hooks of connect-time load balancing are free for Felix, or to be shared with it."""
-    felix = settings(given)
-    if felix is not None and is_connect_time_off(given.release, felix):
+    felix, release = settings(given), given.release
+    if felix is not None and is_connect_time_off(release, felix):
         return passed("off", "Connect-time load balancing is off: Felix attaches nothing to the root of cgroup2.")
-    hooks = {one.hook: one for one in given[_HOOKS]}
+    sure, unsure = hooks_of(release, felix)
+    hooks = {one.hook: one for one in given[_HOOKS] if one.hook in sure | unsure}
     taken = [one for one in hooks.values() if one.untold is None and one.programs > 0]
-    overridden = [one for one in taken if one.flags & _OVERRIDE]
+    link = _link(given)
+    is_part = _is_part(given)
+    stuck = [(one, obstacle) for one in taken if (obstacle := _obstacle(one, link, is_part=is_part))]
+    for is_certain, hooks_named in ((True, sure), (False, unsure)):
+        for cause in _OBSTACLES:
+            found = [one for one, obstacle in stuck if obstacle == cause and one.hook in hooks_named]
+            if found:
+                return _stuck(release, found, cause, is_certain=is_certain)
     exclusive = [one for one in taken if one.flags == 0]
-    needed = "hooks without programs, or with such as share them (multi)"
-    fix = Remediation(
-        text="Find out whose programs they are (another CNI, a service mesh, a security agent) and remove it, or set "
-        "bpfConnectTimeLoadBalancing to Disabled.",
-        commands=("bpftool cgroup tree /sys/fs/cgroup",),
-    )
-    if overridden:
-        return fail(
-            "override",
-            f"Somebody has attached programs to the root of cgroup2 that do not share ({_hooks(overridden)}): "
-            f"connect-time load balancing of Calico {given.release.version} {_STOPS}.",
-            observed=_attached(overridden),
-            required=needed,
-            remediation=fix,
-        )
-    if exclusive:
-        return _exclusive(given, exclusive, needed, fix)
+    pins = given[_PINS]
+    is_own = isinstance(pins, Known) and {*pins.value} == {"calico"}
+    if exclusive and not is_own:
+        return _exclusive(exclusive, sure, release)
     not_asked = "the trial did not ask for it"
-    unseen = [hooks[name].untold if name in hooks else Untold(name=name, words=not_asked) for name in _SIX]
+    unseen = [
+        hooks[name].untold if name in hooks else Untold(name=name, words=not_asked) for name in sorted(sure | unsure)
+    ]
     untold = tuple(one for one in unseen if one is not None)
     if untold:
         return _untold("Whether others attached programs to the root of cgroup2", untold, Reason.NOT_COLLECTED)
-    if taken:
+    shared = [one for one in taken if one.flags]
+    if shared and isinstance(link, Untold) and not is_part:
+        what = f"Whether Felix can attach beside what shares the root of cgroup2 ({_hooks(shared)})"
+        return _untold(what, (link,), Reason.NOT_COLLECTED)
+    if exclusive:
+        return passed(
+            "exclusive-own",
+            f"Programs are attached to the root of cgroup2 for themselves alone ({_hooks(exclusive)}): Felix's own, as "
+            "it seems, since only Calico has pinned programs on this node. It puts new ones in their place; if they "
+            "are another's, what they do ends then.",
+            observed=_attached(exclusive),
+            required=_SHARED,
+            note=True,
+        )
+    if shared:
         return passed(
             "shared",
-            f"What others have attached to the root of cgroup2 shares its hooks ({_hooks(taken)}): Felix attaches its "
+            f"What others have attached to the root of cgroup2 shares its hooks ({_hooks(shared)}): Felix attaches its "
             "own beside.",
-            observed=_attached(taken),
-            required=needed,
+            observed=_attached(shared),
+            required=_SHARED,
         )
-    return passed("free", "Nobody has attached anything to the hooks of connect-time load balancing.", required=needed)
+    return passed("free", "Nobody has attached anything to the hooks of connect-time load balancing.", required=_SHARED)
 
 
-def _exclusive(given: Given, hooks: list[RootHook], needed: str, fix: Remediation) -> Outcome:
-    cgroup, pins = given[_CGROUP], given[_PINS]
+def _link(given: Given) -> Refusal | Untold | None:
+    """Return None where Felix attaches to groups by links, else why not; without them it attaches without flags."""
+    if not given.release.balancing.links:
+        return Refusal(name=_LINK)
+    ways = given[_WAYS]
+    answers = ways.value if isinstance(ways, Known) else TrialAnswers()
+    return answer_of(_shown(answers, given[_HOOKS]), _LINK)
+
+
+def _is_part(given: Given) -> bool:
+    cgroup = given[_CGROUP]
     seen = cgroup.value.visible if isinstance(cgroup, Known) else None
-    if seen is not None and seen.fstype == "cgroup2" and not seen.is_whole:
-        return fail(
-            "exclusive-above",
-            f"Somebody has attached programs to the root of cgroup2 for themselves alone ({_hooks(hooks)}), and only a "
-            f"part of cgroup2 is mounted at /run/calico/cgroup: there connect-time load balancing {_STOPS}.",
+    return seen is not None and seen.fstype == "cgroup2" and not seen.is_whole
+
+
+def _obstacle(hook: RootHook, link: Refusal | Untold | None, *, is_part: bool) -> str:
+    """Return why Felix cannot attach beside or in place of what is there; empty where nothing is known against it."""
+    if hook.flags & _OVERRIDE:
+        return "override"
+    if hook.flags == 0:
+        return "exclusive-above" if is_part else ""
+    # Groups below one that shares its hooks are free.
+    return "multi" if isinstance(link, Refusal) and not is_part else ""
+
+
+def _stuck(release: Release, hooks: list[RootHook], cause: str, *, is_certain: bool) -> Outcome:
+    rule = release.balancing
+    unless = f" unless {rule.setting} is {rule.off}" if rule.setting else ""
+    found = f"Somebody has attached to the root of cgroup2 {_OBSTACLES[cause]} ({_hooks(hooks)})"
+    failure = f"connect-time load balancing of Calico {release.version} cannot be attached, and {rule.failure}{unless}"
+    if not is_certain:
+        return warn(
+            f"{cause}-unsure",
+            f"{found}. {_UNSURE}; if it does, {failure}.",
             observed=_attached(hooks),
-            required=needed,
-            remediation=fix,
+            required=_SHARED,
+            remediation=_fix(release),
         )
-    own = isinstance(pins, Known) and "calico" in pins.value
-    whose = " They may be Felix's own, as Calico has pinned programs on this node." if own else ""
+    return fail(cause, f"{found}: {failure}.", observed=_attached(hooks), required=_SHARED, remediation=_fix(release))
+
+
+def _fix(release: Release) -> Remediation:
+    rule = release.balancing
+    instead = f", or set {rule.setting} to {rule.off}" if rule.setting else ""
+    return Remediation(
+        text="Find out whose programs they are (another CNI, a service mesh, a security agent) and remove it"
+        f"{instead}.",
+        commands=("bpftool cgroup tree /sys/fs/cgroup",),
+    )
+
+
+def _exclusive(hooks: list[RootHook], sure: Collection[str], release: Release) -> Outcome:
+    unsure = "" if any(one.hook in sure for one in hooks) else f" {_UNSURE}."
     return warn(
         "exclusive",
         f"Somebody has attached programs to the root of cgroup2 for themselves alone ({_hooks(hooks)}): Felix silently "
-        f"puts its own in their place, and what they did ends.{whose}",
+        f"puts its own in their place, and what they did ends.{unsure}",
         observed=_attached(hooks),
-        required=needed,
-        remediation=fix,
+        required=_SHARED,
+        remediation=_fix(release),
     )
 
 

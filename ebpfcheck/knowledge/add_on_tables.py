@@ -28,6 +28,7 @@ class ConnectTime(Table, frozen=True, kw_only=True):
     stand_in_off: str
     gate: str
     gate_value: str
+    gate_udp: str
     gate_in_override: str
     gate_in_gates: str
     source: str

@@ -30,8 +30,30 @@ class BpfNeed(Table, frozen=True, kw_only=True):
     source: str
 
 
+class BpfHooks(Table, frozen=True, kw_only=True):
+    """Hooks of cgroup2 that connect-time load balancing attaches to, for UDP or for all else."""
+
+    names: tuple[str, ...]
+    releases: str
+    udp: bool = False
+    source: str
+
+
+class Balancing(Table, frozen=True, kw_only=True):
+    """How Felix attaches connect-time load balancing; bpf_needs.toml explains the words."""
+
+    releases: str
+    links: bool
+    failure: str
+    setting: str = ""
+    off: str = ""
+    source: str
+
+
 class BpfTables(Table, frozen=True, kw_only=True):
     """bpf_needs.toml."""
 
     coverage: Covered
+    balancing: tuple[Balancing, ...]
+    hooks: tuple[BpfHooks, ...]
     need: tuple[BpfNeed, ...]

@@ -57,6 +57,8 @@ class KnownBad(Table, frozen=True, kw_only=True):
     edges: tuple[Edge, ...]
     unknown_from: str
     backported_after: date
+    objects: str
+    """What objects it is in, by a pattern of their names; where the kernel accepts them, it does not strike."""
     remedy: str
     sources: tuple[str, ...]
 

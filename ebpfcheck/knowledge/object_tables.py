@@ -12,7 +12,8 @@ class Role(Table, frozen=True, kw_only=True):
     cost: Literal["blocker", "depends", "degrade", "note", "none"]
     when: str = ""
     balances: bool = False
-    """Whether it is for connect-time load balancing, which can be turned off."""
+    """Whether it is for connect-time load balancing, which can be turned off; what Felix does without depends on the
+    release."""
     effect: str
     source: str
 

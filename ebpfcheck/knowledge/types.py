@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from ebpfcheck.knowledge.add_on_tables import AddOnTables
-from ebpfcheck.knowledge.bpf_tables import BpfNeed, BpfTables
+from ebpfcheck.knowledge.bpf_tables import Balancing, BpfNeed, BpfTables
 from ebpfcheck.knowledge.calico_tables import CalicoTables, VxlanBug
 from ebpfcheck.knowledge.feature_tables import FeatureTables
 from ebpfcheck.knowledge.health_tables import HealthTables
@@ -52,6 +52,14 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     certain: bool
 
 
+class BpfHook(msgspec.Struct, frozen=True, kw_only=True):
+    """A hook of cgroup2 that the target release attaches to, or (`certain` false) does at some of its patches."""
+
+    name: str
+    udp: bool
+    certain: bool
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """What of the knowledge holds for one Calico release.
 
@@ -70,6 +78,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     debug_bug: DebugBug | None
     bpf_needs: tuple[BpfNeed, ...]
     """Empty where they are not known."""
+    balancing: Balancing
+    bpf_hooks: tuple[BpfHook, ...]
     btf: Btf | None
     config: tuple[ConfigOption, ...]
     tcx_from_kernel: str | None
@@ -182,6 +192,13 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
             losses=tuple(loss for loss in kernel.loss if version.within(loss.releases)),
             debug_bug=_first(kernel.debug_bug, version),
             bpf_needs=tuple(need for need in self.bpf.need if version.within(need.releases) is True),
+            balancing=_one(self.bpf.balancing, version),
+            bpf_hooks=tuple(
+                BpfHook(name=name, udp=hooks.udp, certain=affected)
+                for hooks in self.bpf.hooks
+                if (affected := version.within(hooks.releases) is True) or version.within(hooks.releases) is None
+                for name in hooks.names
+            ),
             btf=_first(kernel.btf, version),
             config=kernel.config,
             tcx_from_kernel=kernel.tcx.kernel if version.within(kernel.tcx.releases) else None,

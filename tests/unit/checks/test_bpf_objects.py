@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from ebpfcheck.checks.bpf_objects import bpf_objects
+from ebpfcheck.checks.known_kernels import kernel_known_bad
 from ebpfcheck.model.facts import Absent, Fact, FelixSettings, ObjectRefusal, ObjectTrial, Reason, Unknown
 from ebpfcheck.model.report import Finding, Status
 from tests.builders import judged, kind, known
@@ -143,7 +144,8 @@ def test_connect_time_load_balancing_has_no_second_try() -> None:
     lost = (refused(name, BOUNDS, "EACCES", "calico_connect_v4"),)
     one = finding(tried(*PLAIN, name, refused=lost))
     assert one.status is Status.FAIL
-    assert "panic" in one.message
+    assert "does not load, and Felix stops in a panic" in one.message
+    assert "Felix logs an error and goes on" in finding(tried(*PLAIN, name, refused=lost), "v3.21.6").message
     off = finding(tried(*PLAIN, name, refused=lost), bpf_connect_time_load_balancing="Disabled")
     assert off.status is Status.PASS
     off = finding(tried(*PLAIN[:-1]), bpf_connect_time_load_balancing="Disabled")
@@ -182,6 +184,90 @@ def test_ipv6_objects_matter_where_it_is_on() -> None:
     assert "IPv6 is on" in one.message
     assert finding(trial, ipv6_support=True).status is Status.FAIL
     assert finding(trial, ipv6_support=False).status is Status.PASS
+
+
+def test_ipv4_by_way_of_ipv6_sockets_matters_without_ipv6_too() -> None:
+    name = "connect_balancer_no_log_co-re_v46.o"
+    trial = tried(*PLAIN, name, refused=(refused(name, BOUNDS, "EACCES"),))
+    assert finding(trial).status is Status.FAIL
+    assert finding(trial, ipv6_support=False).status is Status.FAIL
+    assert finding(tried(*PLAIN[:-1], name)).status is Status.UNKNOWN
+
+
+UBUNTU = {
+    "proc_version": known("Linux version 6.8.0-107-generic (b@h) (gcc 13) #1 SMP Fri Mar 13 10:00:00 UTC 2026"),
+    "kernel_release": known("6.8.0-107-generic"),
+}
+CONNECT = ("connect_balancer_no_log_co-re_v4.o", "connect_balancer_no_log_co-re_v46.o")
+IMAGE = "quay.io/calico/node:v3.31.2"
+
+
+def known_bad(trial: Fact[Any] | None, version: str, felix: FelixSettings | None = None) -> Finding:
+    facts: dict[str, Any] = {**UBUNTU, "vmlinux_btf": known(True)}
+    if trial is not None:
+        facts["trial_objects"] = trial
+    if felix is not None:
+        facts["felix"] = known(felix)
+    return judged(kernel_known_bad, kind(**facts), version)
+
+
+def test_the_verifier_outranks_what_was_measured_elsewhere() -> None:
+    assert known_bad(None, "v3.33").status is Status.UNKNOWN
+    one = known_bad(tried(*CORE, *CONNECT), "v3.33")
+    assert one.status is Status.PASS
+    assert "the verifier accepted its programs here (node.bpf.objects)" in one.message
+    # What Calico does without is no reason to doubt the rest.
+    partly = (refused(CORE[0], CALLBACKS, program=FRAGMENTS),)
+    assert known_bad(tried(*CORE, *CONNECT, partly=partly), "v3.33").status is Status.PASS
+    for trial in (
+        tried(*CORE, *CONNECT, refused=(refused(CORE[0], CALLBACKS),)),
+        tried(*CORE[1:], *CONNECT, left=CORE[:1]),
+        tried(*CORE, *CONNECT, image=IMAGE),
+        tried(*CORE, *CONNECT, "from_tnl_no_log.o"),
+        Unknown(reason=Reason.TOOL_MISSING, detail="there is no bpftool"),
+    ):
+        assert known_bad(trial, "v3.33").status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("trial", "version", "status"),
+    [
+        (tried(*CORE, *CONNECT, image=IMAGE), "v3.31.2", Status.PASS),
+        (tried(*CORE, *CONNECT), "v3.31.2", Status.PASS),
+        # Other patches of it may be without the bug, or have it.
+        (tried(*CORE, *CONNECT, image="quay.io/calico/node:v3.31.5"), "v3.31.2", Status.UNKNOWN),
+        (tried(*CORE, *CONNECT, image="example.org/node:latest"), "v3.31.2", Status.UNKNOWN),
+        (tried(*CORE, *CONNECT, image=IMAGE, refused=(refused(CONNECT[1], "", "EINVAL"),)), "v3.31.2", Status.UNKNOWN),
+        (tried(*CORE, CONNECT[0], image=IMAGE, left=CONNECT[1:]), "v3.31.2", Status.UNKNOWN),
+        # Without the one that has the bug.
+        (tried(*CORE, CONNECT[0], image=IMAGE), "v3.31.2", Status.UNKNOWN),
+        (tried(*CORE, CONNECT[1], image=IMAGE, refused=(refused(CONNECT[0], BOUNDS),)), "v3.31.2", Status.UNKNOWN),
+        # The bug is in other objects than those for interfaces.
+        (tried(*CORE[1:], *CONNECT, image=IMAGE, refused=(refused(CORE[0], BUDGET),)), "v3.31.2", Status.PASS),
+    ],
+)
+def test_the_verifier_clears_a_kernel_of_a_bug(trial: Fact[Any], version: str, status: Status) -> None:
+    assert known_bad(None, version).status is Status.UNKNOWN
+    assert known_bad(trial, version).status is status
+
+
+def test_objects_that_log_are_cleared_where_felix_loads_them() -> None:
+    debug = tuple(f"{name.removesuffix('_no_log')}_debug.o" for name in BASE)
+    all_debug = (*debug, "from_hep_debug_v6.o", "connect_balancer_debug_v4.o", "connect_balancer_debug_v46.o")
+    felix = FelixSettings(bpf_log_level="Debug", ipv6_support=True)
+    newer = {
+        **UBUNTU,
+        "proc_version": known("Linux version 6.18.44 (b@h) (gcc) #1"),
+        "kernel_release": known("6.18.44"),
+    }
+
+    def of(trial: Fact[Any], felix: FelixSettings) -> Status:
+        facts = {**newer, "vmlinux_btf": known(True), "felix": known(felix), "trial_objects": trial}
+        return judged(kernel_known_bad, kind(**facts), "v3.30.7").status
+
+    assert of(tried(*all_debug), felix) is Status.PASS
+    assert of(tried(*CORE, *CONNECT), felix) is Status.FAIL
+    assert of(tried(*all_debug, refused=(refused("from_hep_debug_v6.o", BUDGET),)), felix) is Status.FAIL
 
 
 def test_dsr_objects_matter_where_it_is_on() -> None:

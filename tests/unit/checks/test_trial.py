@@ -227,6 +227,16 @@ def test_what_is_optional_and_not_told_does_not_keep_it_from_passing() -> None:
     assert "bpf_loop" in finding.message
 
 
+def test_what_is_all_optional_and_all_not_told_is_not_had() -> None:
+    features = [f"feature:{one['name']}" for one in trial_said()["answers"] if one["topic"] == "feature"]
+    finding = judged(trial.bpf_features, told(dict.fromkeys(features, EPERM)), "v3.30.7")
+    assert (finding.status, finding.reason) == (Status.UNKNOWN, Reason.FORBIDDEN)
+    half = judged(trial.bpf_features, told({"feature:callbacks": EPERM}), "v3.30.7")
+    assert half.status is Status.PASS
+    assert "has all features of the verifier that Calico v3.30.7 cannot do without" in half.message
+    assert "callbacks (it takes the capability BPF)" in half.message
+
+
 def test_ways_to_attach_make_up_for_each_other() -> None:
     neither = lacks("attach:clsact/veth", "attach:tcx/veth")
     assert judged(trial.bpf_attach, neither, "v3.32").status is Status.FAIL
@@ -285,7 +295,7 @@ def part_of_cgroup2(kind: NodeKind) -> NodeKind:
         (hooks(1, 0), Status.WARN, "silently puts its own in their place"),
         (hooks(1, 1), Status.FAIL, "stops in a panic"),
         (hooks(1, 3), Status.FAIL, "stops in a panic"),
-        ({**hooks(1, 0, "connect4"), **hooks(1, 1, "recvmsg6")}, Status.FAIL, "(recvmsg6)"),
+        ({**hooks(1, 0, "connect4"), **hooks(1, 1, "connect6")}, Status.FAIL, "(connect6)"),
         ({"root:connect4": {"answer": "untold", "errno": "EPERM"}}, Status.UNKNOWN, "connect4"),
         ({"root:connect4": None}, Status.UNKNOWN, "the trial did not ask for it"),
         ({"root:connect4": {"programs": -1}}, Status.UNKNOWN, "connect4"),
@@ -302,13 +312,132 @@ def test_what_others_attached_to_the_root(changes: dict[str, Any], status: Statu
     assert judged(trial.cgroup2_attach, off).status is Status.PASS
 
 
+PINS = "/sys/fs/bpf/tc\n/sys/fs/bpf/tc/globals/cali_v4_ct\n"
+
+
 def test_an_exclusive_program_may_be_felixs_own_or_out_of_its_reach() -> None:
-    own = tried(trial_part(hooks(1, 0)), pins=Part("/sys/fs/bpf/tc\n/sys/fs/bpf/tc/globals/cali_v4_ct\n"))
-    assert "may be Felix's own" in judged(trial.cgroup2_attach, own).message
-    assert "may be Felix's own" not in judged(trial.cgroup2_attach, told(hooks(1, 0))).message
+    own = tried(trial_part(hooks(1, 0)), pins=Part(PINS))
+    finding = judged(trial.cgroup2_attach, own)
+    assert (finding.status, finding.note) == (Status.PASS, True)
+    assert "Felix's own, as it seems" in finding.message
+    both = tried(trial_part(hooks(1, 0)), pins=Part(f"{PINS}/sys/fs/bpf/cilium_events\n"))
+    assert judged(trial.cgroup2_attach, both).status is Status.WARN
+    legacy = tried(trial_part({**hooks(1, 0), "attach:cgroup/connect4": EPERM}), pins=Part(PINS))
+    assert judged(trial.cgroup2_attach, legacy).status is Status.PASS
+    half = tried(trial_part({**hooks(1, 0), "root:connect6": EPERM}), pins=Part(PINS))
+    assert judged(trial.cgroup2_attach, half).status is Status.UNKNOWN
     finding = judged(trial.cgroup2_attach, part_of_cgroup2(told(hooks(1, 0))))
     assert finding.status is Status.FAIL
     assert judged(trial.cgroup2_attach, part_of_cgroup2(told(hooks(1, 2)))).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("hook", "version", "settings", "status"),
+    [
+        ("sendmsg4", "v3.32.1", None, Status.WARN),
+        ("sendmsg4", "v3.32.1", {}, Status.PASS),
+        ("recvmsg6", "v3.27", {"bpf_connect_time_load_balancing": "tcp"}, Status.PASS),
+        ("sendmsg4", "v3.32.1", {"bpf_connect_time_load_balancing": "Enabled"}, Status.FAIL),
+        ("sendmsg4", "v3.32.1", {"bpf_host_networked_nat_without_ctlb": "Disabled"}, Status.FAIL),
+        ("sendmsg4", "v3.26", None, Status.FAIL),
+        ("sendmsg4", "v3.26", {"feature_gates": "BPFConnectTimeLoadBalancingWorkaround=enabled"}, Status.FAIL),
+        ("sendmsg4", "v3.26", {"feature_gates": "X=y, BPFConnectTimeLoadBalancingWorkaround=udp"}, Status.PASS),
+        ("sendmsg4", "v3.24.5", {"feature_gates": "BPFConnectTimeLoadBalancingWorkaround=udp"}, Status.FAIL),
+        ("connect4", "v3.32.1", {}, Status.FAIL),
+        ("connect6", "v3.32.1", {}, Status.FAIL),
+        ("connect6", "v3.22", None, Status.PASS),
+        ("connect6", "v3.24", None, Status.WARN),
+        ("connect6", "v3.24.5", None, Status.PASS),
+        ("connect6", "v3.24.6", None, Status.FAIL),
+    ],
+)
+def test_hooks_count_as_far_as_felix_attaches_to_them(
+    hook: str, version: str, settings: dict[str, Any] | None, status: Status
+) -> None:
+    def of(kind: NodeKind) -> Finding:
+        return judged(trial.cgroup2_attach, kind if settings is None else felix(kind, **settings), version)
+
+    overridden, exclusive, untold = of(told(hooks(1, 1, hook))), of(told(hooks(1, 0, hook))), {f"root:{hook}": EPERM}
+    assert overridden.status is status
+    assert exclusive.status is (Status.PASS if status is Status.PASS else Status.WARN)
+    assert of(told(untold)).status is (Status.PASS if status is Status.PASS else Status.UNKNOWN)
+    for finding in (overridden, exclusive):
+        assert ("Whether Felix attaches to these hooks hangs on" in finding.message) is (status is Status.WARN)
+
+
+def test_ways_to_attach_count_for_the_hooks_that_felix_attaches_to() -> None:
+    for_udp = lacks("attach:cgroup/sendmsg4", "attach:cgroup-legacy/connect4")
+    assert judged(trial.bpf_attach, felix(for_udp)).status is Status.PASS
+    assert judged(trial.bpf_attach, for_udp).status is Status.PASS
+    assert judged(trial.bpf_attach, felix(for_udp, bpf_connect_time_load_balancing="Enabled")).status is Status.FAIL
+    assert judged(trial.bpf_attach, for_udp, "v3.26").status is Status.FAIL
+    for_six = lacks("attach:cgroup/connect6", "attach:cgroup-legacy/connect4", "program:cgroup_sock_addr/connect6")
+    assert judged(trial.bpf_attach, for_six, "v3.24.5").status is Status.PASS
+    assert judged(trial.bpf_programs, for_six, "v3.24.5").status is Status.PASS
+    assert judged(trial.bpf_attach, for_six, "v3.24.6").status is Status.FAIL
+    # Programs for UDP are loaded along with the others.
+    loaded = lacks("program:cgroup_sock_addr/sendmsg4")
+    assert judged(trial.bpf_programs, felix(loaded)).status is Status.FAIL
+
+
+def test_before_links_felix_attaches_the_older_way_alone() -> None:
+    without = lacks("attach:cgroup-legacy/connect4")
+    assert judged(trial.bpf_attach, without, "v3.21").status is Status.FAIL
+    assert judged(trial.bpf_attach, without, "v3.22").status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("changes", "version", "status"),
+    [
+        ({}, "v3.32.1", Status.PASS),
+        ({"attach:cgroup/connect4": NO}, "v3.32.1", Status.FAIL),
+        ({"attach:cgroup/connect4": EPERM}, "v3.32.1", Status.UNKNOWN),
+        ({"attach:cgroup/connect4": NO_MEMORY}, "v3.22", Status.UNKNOWN),
+        ({}, "v3.22", Status.PASS),
+        ({}, "v3.21.6", Status.FAIL),
+    ],
+)
+def test_programs_that_share_take_links(changes: dict[str, Any], version: str, status: Status) -> None:
+    finding = judged(trial.cgroup2_attach, told({**hooks(1, 2), **changes}), version)
+    assert finding.status is status
+    assert judged(trial.cgroup2_attach, told(changes), version).status is Status.PASS
+    # Below a root that shares, the older way works too.
+    assert (
+        judged(trial.cgroup2_attach, part_of_cgroup2(told({**hooks(1, 2), **changes})), version).status is Status.PASS
+    )
+
+
+REFUSED = {"answer": "untold", "errno": "EPERM", "words": "Operation not permitted, though no capability is missing"}
+
+
+def test_what_the_root_shows_counts_where_it_keeps_the_trial_from_trying() -> None:
+    ways = {"attach:cgroup/connect4": REFUSED, "attach:cgroup-legacy/connect4": REFUSED}
+    assert judged(trial.bpf_attach, told(ways)).status is Status.UNKNOWN
+    assert judged(trial.bpf_attach, told({**ways, **hooks(1, 0, "sendmsg4")})).status is Status.UNKNOWN
+    for version in ("v3.21", "v3.32.1"):
+        finding = judged(trial.bpf_attach, told({**ways, **hooks(1, 0)}), version)
+        assert (finding.status, finding.note) == (Status.PASS, True)
+        assert "shows that the kernel can" in finding.message
+    missing = {"attach:cgroup/connect4": EPERM, "attach:cgroup-legacy/connect4": EPERM}
+    assert judged(trial.bpf_attach, told({**missing, **hooks(1, 0)})).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [("v3.21.6", "Felix logs an error and goes on"), ("v3.22", "in a panic")]
+)
+def test_what_felix_does_without_it_depends_on_the_release(version: str, words: str) -> None:
+    said = (
+        judged(trial.cgroup2_attach, told(hooks(1, 1)), version),
+        judged(trial.bpf_attach, lacks("attach:cgroup/connect4", "attach:cgroup-legacy/connect4"), version),
+        judged(trial.bpf_programs, lacks("program:cgroup_sock_addr/connect4"), version),
+        judged(trial.bpf_helpers, lacks("helper:cgroup_sock_addr/get_socket_cookie"), version),
+    )
+    for finding in said:
+        assert finding.status is Status.FAIL
+        assert words in finding.message
+    remedy = said[0].remediation
+    assert remedy is not None
+    assert ("bpfConnectTimeLoadBalancingEnabled to false" in remedy.text) is (version == "v3.22")
 
 
 # The ladder.
