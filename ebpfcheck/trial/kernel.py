@@ -114,7 +114,6 @@ PROGRAM_TYPES = {
     "cgroup_sock_addr": 18,
 }
 CGROUP_HOOKS = {"connect4": 10, "connect6": 11, "sendmsg4": 14, "sendmsg6": 15, "recvmsg4": 19, "recvmsg6": 20}
-XDP = 37
 TCX_INGRESS = 46
 NETKIT_PRIMARY = 54
 
@@ -418,6 +417,8 @@ NLMSG_ERROR = 2
 RTM_NEWLINK, RTM_SETLINK, RTM_NEWQDISC, RTM_NEWTFILTER = 16, 19, 36, 44
 IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_DATA = 3, 18, 1, 2
 IFLA_VXLAN_PORT, IFLA_VXLAN_COLLECT_METADATA = 15, 25
+IFLA_XDP, IFLA_XDP_FD, IFLA_XDP_FLAGS, IFLA_XDP_EXPECTED_FD = 43, 1, 3, 8
+XDP_GENERIC, XDP_REPLACE = 2, 16
 VETH_INFO_PEER = 1
 IFF_UP = 1
 VXLAN_PORT = 4789
@@ -958,10 +959,24 @@ def ask_clsact(asked: Asked) -> None:
         asked.network.ask(RTM_NEWTFILTER, NLM_CREATE | NLM_EXCL, message, "filter", lacking)
 
 
-def ask_link(asked: Asked, kind: str, attach_type: int) -> None:
-    """Whether a program can be attached to a device by a link."""
-    with held(asked.kernel.program(kind, 1)) as program:
-        asked.kernel.link(program, asked.network.veth(), attach_type)
+def ask_tcx(asked: Asked) -> None:
+    """Whether a program can be attached to a device by a link of TCX."""
+    with held(asked.kernel.program("sched_cls", 1)) as program:
+        asked.kernel.link(program, asked.network.veth(), TCX_INGRESS)
+
+
+def ask_xdp(asked: Asked, flags: int, lacking: "tuple[int, ...]" = ()) -> None:
+    """Whether an XDP program can be attached to a device of any driver, by rtnetlink as Felix does it."""
+    with held(asked.kernel.program("xdp", 1)) as program:
+        device = asked.network.veth()
+        for descriptor, its_flags, what in ((program, flags, "XDP program"), (-1, XDP_GENERIC, "its detachment")):
+            options = attribute(IFLA_XDP_FD, struct.pack("=i", descriptor))
+            options += attribute(IFLA_XDP_FLAGS, struct.pack("=I", its_flags))
+            if its_flags & XDP_REPLACE:
+                # In place of none.
+                options += attribute(IFLA_XDP_EXPECTED_FD, struct.pack("=i", -1))
+            message = link_message(device) + attribute(IFLA_XDP, options)
+            asked.network.ask(RTM_SETLINK, 0, message, what, lacking)
 
 
 def ask_netkit(asked: Asked) -> None:
@@ -1083,9 +1098,11 @@ def questions() -> "Iterator[Question]":
         yield Question("feature", "test_run/" + kind, ask_test_run, kind)
     yield Question("feature", "lpm_trie_batch", ask_batch)
     yield Question("attach", "clsact/veth", ask_clsact)
-    yield Question("attach", "tcx/veth", ask_link, "sched_cls", TCX_INGRESS)
+    yield Question("attach", "tcx/veth", ask_tcx)
     yield Question("attach", "netkit", ask_netkit)
-    yield Question("attach", "xdp/veth", ask_link, "xdp", XDP)
+    yield Question("attach", "xdp/veth", ask_xdp, XDP_GENERIC)
+    # A flag that a kernel does not know is invalid.
+    yield Question("attach", "xdp-replace/veth", ask_xdp, XDP_GENERIC | XDP_REPLACE, (errno.EINVAL,))
     for hook in CGROUP_HOOKS:
         yield Question("attach", "cgroup/" + hook, ask_cgroup, hook)
     yield Question("attach", "cgroup-legacy/connect4", ask_cgroup_attach, "connect4")

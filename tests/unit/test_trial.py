@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -235,6 +236,33 @@ def test_before_5_8_sys_admin_was_all_there_was(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kernel, "read", lambda path: "37\n" if path.endswith("cap_last_cap") else "")
     assert rights("NET_ADMIN").missing(("BPF", "NET_ADMIN", "PERFMON")) == ("SYS_ADMIN",)
     assert rights("NET_ADMIN", "SYS_ADMIN").missing(("BPF", "NET_ADMIN", "PERFMON")) == ()
+
+
+@pytest.mark.parametrize(
+    ("knows_replace", "expected"), [(True, ("yes", "", [])), (False, ("no", "EINVAL", []))], ids=["5.7", "5.6"]
+)
+def test_xdp_is_attached_by_rtnetlink_and_no_link(
+    knows_replace: bool, expected: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached: list[bool] = []
+
+    def netlink(kind: int, _: int, message: bytes) -> None:
+        # The header of the message and of the attribute, and its first attribute: the program's file descriptor.
+        assert kind == kernel.RTM_SETLINK
+        assert struct.unpack_from("<H", message, 18) == (kernel.IFLA_XDP,)
+        descriptor, flags = struct.unpack_from("<i4xI", message, 24)
+        if flags & kernel.XDP_REPLACE and not knows_replace:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        attached.append(descriptor >= 0)
+
+    monkeypatch.setattr(kernel, "netlink", netlink)
+    monkeypatch.setattr(kernel, "raw_load", lambda *_: os.open(os.devnull, os.O_RDONLY))
+    monkeypatch.setattr(kernel.LIBC, "unshare", lambda _: 0)
+    monkeypatch.setattr(kernel.Network, "veth", lambda _: 7)
+    assert asked("attach", "xdp/veth", rights(*ALL)) == ("yes", "", [])
+    assert asked("attach", "xdp-replace/veth", rights(*ALL)) == expected
+    # Nothing stays attached.
+    assert attached == [True, False] * (2 if knows_replace else 1)
 
 
 MOUNTINFO = """\
