@@ -216,14 +216,16 @@ def _by_bpftool(reader: SectionReader) -> dict[str, Fact[Any]]:
     if features.error:
         refused = Unknown(reason=Reason.FORBIDDEN, detail=f"bpftool: {_words(features.error)}", source=source)
         return {**found, "trial_maps": refused, "trial_programs": refused, "trial_helpers": refused}
+    # Each of the two calls may be kept from it by itself; every kernel has these types.
     sees = _sees_all(reader) and features.map_types.get("have_hash_map_type") is True
+    sees_programs = sees and features.program_types.get("have_socket_filter_prog_type") is True
     maps = _types(features.map_types, "map", sees=sees)
-    programs = _types(features.program_types, "prog", sees=sees)
+    programs = _types(features.program_types, "prog", sees=sees_programs)
     return {
         **found,
         "trial_maps": _told(maps, source),
         "trial_programs": _told(programs, source),
-        "trial_helpers": _helpers(features, sees=sees, source=source),
+        "trial_helpers": _helpers(features, sees=sees_programs, source=source),
     }
 
 

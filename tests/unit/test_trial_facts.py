@@ -240,6 +240,7 @@ def test_the_survey_with_a_trial_is_one_argument_that_a_kernel_takes() -> None:
 BPFTOOL: dict[str, Any] = {
     "syscall_config": {"have_bpf_syscall": True},
     "program_types": {
+        "have_socket_filter_prog_type": True,
         "have_sched_cls_prog_type": True,
         "have_xdp_prog_type": True,
         "have_cgroup_sock_addr_prog_type": True,
@@ -265,7 +266,7 @@ def test_bpftool_tells_types_and_helpers() -> None:
     kind = by_bpftool()
     maps = answers(kind, "trial_maps")
     assert (maps.yes, [one.name for one in maps.no], maps.by) == (("hash", "lpm_trie"), ["ringbuf"], "bpftool")
-    assert answers(kind, "trial_programs").yes == ("cgroup_sock_addr", "sched_cls", "xdp")
+    assert answers(kind, "trial_programs").yes == ("cgroup_sock_addr", "sched_cls", "socket_filter", "xdp")
     helpers = answers(kind, "trial_helpers")
     assert helpers.yes == (
         "sched_cls/fib_lookup", "sched_cls/map_lookup_elem", "sched_cls/redirect", "xdp/map_lookup_elem",
@@ -300,6 +301,17 @@ def test_a_kernel_that_tells_bpftool_nothing_lacks_nothing_for_that() -> None:
     kind = by_bpftool({**BPFTOOL, **refused})
     assert not answers(kind, "trial_maps").no
     assert not answers(kind, "trial_programs").no
+
+
+def test_programs_that_bpftool_may_not_load_are_not_lacking_for_that() -> None:
+    # A filter or a security module may let maps be made and no programs be loaded.
+    kind = by_bpftool({**BPFTOOL, "program_types": dict.fromkeys(BPFTOOL["program_types"], False)})
+    assert [one.name for one in answers(kind, "trial_maps").no] == ["ringbuf"]
+    programs, helpers = answers(kind, "trial_programs"), answers(kind, "trial_helpers")
+    assert not programs.no
+    assert "sched_cls" in [one.name for one in programs.untold]
+    assert not helpers.no
+    assert "sched_cls/loop" in [one.name for one in helpers.untold]
 
 
 @pytest.mark.parametrize(
