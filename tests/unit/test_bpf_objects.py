@@ -1,7 +1,10 @@
 """What a trial of BPF objects printed, read."""
 
 import re
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from ebpfcheck.checks.bpf_objects import meaning_of
@@ -12,6 +15,7 @@ from ebpfcheck.collect.transport import ObjectsTrial, Survey, survey_text
 from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.facts import Fact, Known, ObjectRefusal, ObjectTrial, Reason, SourceKind, Unknown
 from ebpfcheck.model.snapshot import SourceIndex
+from tests.builders import ROOT
 
 # As bpftool 7.1 printed it on a 6.18 kernel.
 BOUNDS = """\
@@ -218,3 +222,21 @@ def test_whatever_a_directory_is_called_it_is_one_word_of_the_script() -> None:
     text = survey_text(ObjectsTrial(directory="/it's $(id) `id`"), 100)
     assert re.search(r"^directory='/it'\"'\"'s \$\(id\) `id`'$", text, re.MULTILINE)
     assert re.search(r"^seconds=80$", text, re.MULTILINE)
+
+
+# An object over which the verifier takes its time.
+HANG = """
+import ctypes, time, types
+from ebpfcheck.trial import objects
+objects.Loader = lambda _: types.SimpleNamespace(load=lambda _: time.sleep(1000))
+objects.answer(types.SimpleNamespace(libc=ctypes.CDLL(None)), "to_wep_no_log.o", 1000)
+"""
+
+
+def test_a_trial_that_is_killed_takes_the_one_who_loads_with_it() -> None:
+    with subprocess.Popen((sys.executable, "-c", HANG), cwd=ROOT) as process:
+        while not (children := psutil.Process(process.pid).children()):
+            assert process.poll() is None
+        process.kill()
+        (child,) = children
+        child.wait(60)
