@@ -64,6 +64,7 @@ SCHEMA = _object(
             flags=_COUNT,
             errno=_TEXT,
             words=_TEXT,
+            needs=_CAPABILITIES,
         ),
     },
     root_hooks_path=_TEXT,

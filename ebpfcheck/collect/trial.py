@@ -73,9 +73,6 @@ class _Document(msgspec.Struct):
     answers: list[_Answer] = []
     root_hooks: list[_Hook] = []
     root_hooks_path: str = ""
-    capabilities: list[str] = []
-    user_namespace: bool = False
-    seccomp: int | None = None
     left: str = ""
 
 
@@ -149,21 +146,15 @@ def _topic(reader: SectionReader, document: _Document, topic: str, call: str) ->
             for one in listed
             if one.answer == "no"
         ),
-        untold=tuple(_untold(document, one, one.name) for one in listed if one.answer == "untold"),
+        untold=tuple(_untold(one, one.name) for one in listed if one.answer == "untold"),
         left=left,
     )
     return Known(value=value, source=source)
 
 
-def _untold(document: _Document, one: _Answer | _Hook, name: str) -> Untold:
-    words = [_words(one.words)]
+def _untold(one: _Answer | _Hook, name: str) -> Untold:
     needs = tuple(need for need in one.needs if _CONSTANT.fullmatch(need))
-    if one.errno == "EPERM" and not needs:
-        if document.user_namespace:
-            words.append("it was asked in a user namespace, which is never let")
-        elif document.seccomp:
-            words.append("a seccomp filter keeps system calls from the process that asked")
-    return Untold(name=name, errno=_constant(one.errno), words="; ".join(filter(None, words)), needs=needs)
+    return Untold(name=name, errno=_constant(one.errno), words=_words(one.words), needs=needs)
 
 
 def _root_hooks(reader: SectionReader, document: _Document) -> Fact[tuple[RootHook, ...]]:
@@ -174,15 +165,12 @@ def _root_hooks(reader: SectionReader, document: _Document) -> Fact[tuple[RootHo
         left = _words(document.left)
         detail = "no hook of cgroup2 was asked for" if is_found else "the root of cgroup2 was not found there"
         return Unknown(reason=Reason.NOT_COLLECTED, detail=f"{detail}{f' ({left})' if left else ''}", source=source)
-    return Known(value=tuple(_root_hook(document, hooks[name]) for name in sorted(hooks)), source=source)
+    return Known(value=tuple(_root_hook(hooks[name]) for name in sorted(hooks)), source=source)
 
 
-def _root_hook(document: _Document, one: _Hook) -> RootHook:
+def _root_hook(one: _Hook) -> RootHook:
     if one.answer != "yes" or not (0 <= one.programs < _LARGEST and 0 <= one.flags < _LARGEST):
-        untold = _untold(document, one, one.hook)
-        if one.errno == "EPERM" and not {"NET_ADMIN", "SYS_ADMIN"} & {*document.capabilities}:
-            untold = msgspec.structs.replace(untold, needs=("NET_ADMIN",))
-        return RootHook(hook=one.hook, untold=untold)
+        return RootHook(hook=one.hook, untold=_untold(one, one.hook))
     return RootHook(hook=one.hook, programs=one.programs, flags=one.flags)
 
 

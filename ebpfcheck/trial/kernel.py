@@ -257,10 +257,12 @@ class Rights:
     """What this process may do, as far as it matters to bpf(2)."""
 
     def __init__(self) -> None:
-        effective = int(status_field("CapEff") or "0", 16)
-        self.capabilities = [name for name, number in CAPABILITIES.items() if effective >> number & 1]
+        effective = status_field("CapEff")
+        held = int(effective or "0", 16)
+        self.capabilities = [name for name, number in CAPABILITIES.items() if held >> number & 1]
         self.in_user_namespace = is_in_namespace("/proc/self/ns/user", FIRST_USER_NAMESPACE) is False
-        seccomp = status_field("Seccomp")
+        # A kernel without seccomp does not name it.
+        seccomp = status_field("Seccomp") or (None if effective is None else "0")
         self.seccomp = None if seccomp is None else int(seccomp)
         self.memlock = raised_memlock()
 
@@ -1310,6 +1312,7 @@ class Trial:
                     "flags": answer.get("flags", 0),
                     "errno": answer["errno"],
                     "words": answer["words"],
+                    "needs": answer["needs"],
                 }
                 for answer in hooks
             ],

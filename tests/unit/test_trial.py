@@ -225,6 +225,19 @@ def test_a_seccomp_filter_may_say_anything(number: int, mode: int | None, monkey
         assert asked(topic, name, rights(*ALL, seccomp=mode))[0] == "untold"
 
 
+@pytest.mark.parametrize(
+    ("status", "mode"),
+    [("CapEff:\t0\nSeccomp:\t2\n", 2), ("CapEff:\t0\nSeccomp:\t0\n", 0), ("CapEff:\t0\n", 0), ("", None)],
+)
+def test_a_kernel_without_seccomp_has_no_filter_at_work(
+    status: str, mode: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "read", lambda path: status if path == "/proc/self/status" else "")
+    held = kernel.Rights()
+    assert held.seccomp == mode
+    assert ("seccomp" in str(held.untold(errno.ENOMEM, "map", ()))) is (mode != 0)
+
+
 def test_before_5_11_memory_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "raw_bpf", failing(errno.EPERM))
     held = rights(*ALL, memlock=65536)
