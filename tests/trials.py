@@ -120,4 +120,4 @@ def assert_bpftool_agrees(document: dict[str, Any], output: bytes) -> None:
             says = probe[f"{one['topic']}_types"][f"have_{kind}_{'prog' if one['topic'] == 'program' else 'map'}_type"]
             assert says == (one["answer"] == "yes"), one
             compared += 1
-    assert compared == 12 + 3 + len(HOOKS)
+    assert compared == 11 + 2 + len(HOOKS)

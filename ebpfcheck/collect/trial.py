@@ -37,7 +37,7 @@ _NET_ADMIN, _SYS_ADMIN, _PERFMON, _BPF = (1 << bit for bit in (12, 21, 38, 39))
 _IMPOSSIBLE = (("xdp", "skb_adjust_room"), ("sched_cls", "xdp_adjust_head"))
 # Of bpftool's lists, which name some hundred helpers for each of thirty types, what programs of any Calico may call.
 _PROGRAM_TYPES = ("cgroup_sock_addr", "sched_cls", "xdp")
-_HELPERS = frozenset(
+HELPERS = frozenset(
     {
         "csum_diff", "fib_lookup", "for_each_map_elem", "get_prandom_u32", "get_socket_cookie", "ktime_get_ns",
         "l3_csum_replace", "l4_csum_replace", "loop", "map_delete_elem", "map_lookup_elem", "map_update_elem",
@@ -268,6 +268,6 @@ def _helpers(features: _Features, *, sees: bool, source: int) -> Fact[TrialAnswe
         detail = "this bpftool is too old for the kernel's wording: it lists every helper for every type of program"
         return Unknown(reason=Reason.UNSUPPORTED, detail=detail, source=source)
     # What it finds for no type at all it may not know of.
-    known = _HELPERS & set[str]().union(*of_type.values())
+    known = HELPERS & set[str]().union(*of_type.values())
     pairs = {f"{kind}/{name}": name in of_type[kind] for kind in _PROGRAM_TYPES if of_type.get(kind) for name in known}
     return _told(_answers(pairs, pairs.get, sees=sees), source)

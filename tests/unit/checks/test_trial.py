@@ -82,7 +82,6 @@ TC = "sched_cls/"
         (trial.bpf_maps, "map:ringbuf", "v3.32", Status.PASS),
         (trial.bpf_maps, "map:ringbuf", "v3.33", Status.FAIL),
         (trial.bpf_programs, "program:sched_cls", "v3.16", Status.FAIL),
-        (trial.bpf_programs, "program:sched_act", "v3.32", Status.PASS),
         (trial.bpf_programs, "program:cgroup_sock_addr/recvmsg6", "v3.32", Status.FAIL),
         (trial.bpf_programs, "program:xdp", "v3.20", Status.PASS),
         (trial.bpf_programs, "program:xdp", "v3.21", Status.WARN),
