@@ -64,6 +64,7 @@ SCHEMA = _object(
             flags=_COUNT,
             errno=_TEXT,
             words=_TEXT,
+            needs=_CAPABILITIES,
         ),
     },
     root_hooks_path=_TEXT,
@@ -119,4 +120,4 @@ def assert_bpftool_agrees(document: dict[str, Any], output: bytes) -> None:
             says = probe[f"{one['topic']}_types"][f"have_{kind}_{'prog' if one['topic'] == 'program' else 'map'}_type"]
             assert says == (one["answer"] == "yes"), one
             compared += 1
-    assert compared == 12 + 3 + len(HOOKS)
+    assert compared == 11 + 2 + len(HOOKS)

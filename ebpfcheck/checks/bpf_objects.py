@@ -296,7 +296,11 @@ def meaning_of(tables: ObjectTables, refusal: ObjectRefusal) -> RefusalMeaning |
     """Return what a refusal means, by its words, else by its errno; None where neither tells."""
     text = "\n".join(refusal.words)
     by_words = (one for one in tables.refusal if re.search(one.words, text))
-    by_errno = (one for one in tables.refusal if one.errno and one.errno == refusal.errno)
+    by_errno = (
+        one
+        for one in tables.refusal
+        if one.errno and one.errno == refusal.errno and (refusal.from_verifier or not one.of_verifier)
+    )
     return next(by_words, None) or next(by_errno, None)
 
 

@@ -26,6 +26,8 @@ _FROM_LIBBPF = re.compile(r"(?:libbpf|Error|Warning): |If it used to work|-- (?:
 _IDLE = re.compile(
     r"verification time |stack depth |Warning: |If it used to work|-- (?:BEGIN|END) PROG|Error: failed to load"
 )
+# What the verifier says of programs that it takes as well, which a security module may refuse afterwards.
+_STATISTICS = re.compile(r"processed \d+ insns")
 # The exit codes of a shell's command that a signal has ended, SIGKILL above all, and that of a bpftool that failed.
 _SIGNALLED, _KILLED, _FAILED = 128, 137, 255
 _UNDECIDED = ("timeout", "killed", "large", "irregular")
@@ -143,4 +145,5 @@ def _refusal(name: str, code: int, lines: list[str]) -> ObjectRefusal:
         errno=errno.errorcode.get(number, ""),
         program=programs[-1] if programs else "",
         words=tuple((verifier or telling)[-_MOST_WORDS:]),
+        from_verifier=any(not _STATISTICS.match(line) for line in verifier),
     )

@@ -287,7 +287,13 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule | tuple[Rule, Rule]]] = {
         "undecided": (Rule.KEPT, Rule.KEPT),
         "left": Rule.KEPT,
     },
-    ObjectRefusal: {"name": Rule.KEPT, "errno": Rule.KEPT, "program": Rule.KEPT, "words": Rule.TEXT},
+    ObjectRefusal: {
+        "name": Rule.KEPT,
+        "errno": Rule.KEPT,
+        "program": Rule.KEPT,
+        "words": Rule.TEXT,
+        "from_verifier": Rule.KEPT,
+    },
     CalicoNodePod: {"phase": Rule.KEPT, "waiting": Rule.KEPT},
     ContainerExit: {"container": Rule.KEPT},
     FelixLog: {

@@ -37,7 +37,7 @@ _NET_ADMIN, _SYS_ADMIN, _PERFMON, _BPF = (1 << bit for bit in (12, 21, 38, 39))
 _IMPOSSIBLE = (("xdp", "skb_adjust_room"), ("sched_cls", "xdp_adjust_head"))
 # Of bpftool's lists, which name some hundred helpers for each of thirty types, what programs of any Calico may call.
 _PROGRAM_TYPES = ("cgroup_sock_addr", "sched_cls", "xdp")
-_HELPERS = frozenset(
+HELPERS = frozenset(
     {
         "csum_diff", "fib_lookup", "for_each_map_elem", "get_prandom_u32", "get_socket_cookie", "ktime_get_ns",
         "l3_csum_replace", "l4_csum_replace", "loop", "map_delete_elem", "map_lookup_elem", "map_update_elem",
@@ -73,9 +73,6 @@ class _Document(msgspec.Struct):
     answers: list[_Answer] = []
     root_hooks: list[_Hook] = []
     root_hooks_path: str = ""
-    capabilities: list[str] = []
-    user_namespace: bool = False
-    seccomp: int | None = None
     left: str = ""
 
 
@@ -149,21 +146,15 @@ def _topic(reader: SectionReader, document: _Document, topic: str, call: str) ->
             for one in listed
             if one.answer == "no"
         ),
-        untold=tuple(_untold(document, one, one.name) for one in listed if one.answer == "untold"),
+        untold=tuple(_untold(one, one.name) for one in listed if one.answer == "untold"),
         left=left,
     )
     return Known(value=value, source=source)
 
 
-def _untold(document: _Document, one: _Answer | _Hook, name: str) -> Untold:
-    words = [_words(one.words)]
+def _untold(one: _Answer | _Hook, name: str) -> Untold:
     needs = tuple(need for need in one.needs if _CONSTANT.fullmatch(need))
-    if one.errno == "EPERM" and not needs:
-        if document.user_namespace:
-            words.append("it was asked in a user namespace, which is never let")
-        elif document.seccomp:
-            words.append("a seccomp filter keeps system calls from the process that asked")
-    return Untold(name=name, errno=_constant(one.errno), words="; ".join(filter(None, words)), needs=needs)
+    return Untold(name=name, errno=_constant(one.errno), words=_words(one.words), needs=needs)
 
 
 def _root_hooks(reader: SectionReader, document: _Document) -> Fact[tuple[RootHook, ...]]:
@@ -174,15 +165,12 @@ def _root_hooks(reader: SectionReader, document: _Document) -> Fact[tuple[RootHo
         left = _words(document.left)
         detail = "no hook of cgroup2 was asked for" if is_found else "the root of cgroup2 was not found there"
         return Unknown(reason=Reason.NOT_COLLECTED, detail=f"{detail}{f' ({left})' if left else ''}", source=source)
-    return Known(value=tuple(_root_hook(document, hooks[name]) for name in sorted(hooks)), source=source)
+    return Known(value=tuple(_root_hook(hooks[name]) for name in sorted(hooks)), source=source)
 
 
-def _root_hook(document: _Document, one: _Hook) -> RootHook:
+def _root_hook(one: _Hook) -> RootHook:
     if one.answer != "yes" or not (0 <= one.programs < _LARGEST and 0 <= one.flags < _LARGEST):
-        untold = _untold(document, one, one.hook)
-        if one.errno == "EPERM" and not {"NET_ADMIN", "SYS_ADMIN"} & {*document.capabilities}:
-            untold = msgspec.structs.replace(untold, needs=("NET_ADMIN",))
-        return RootHook(hook=one.hook, untold=untold)
+        return RootHook(hook=one.hook, untold=_untold(one, one.hook))
     return RootHook(hook=one.hook, programs=one.programs, flags=one.flags)
 
 
@@ -216,14 +204,16 @@ def _by_bpftool(reader: SectionReader) -> dict[str, Fact[Any]]:
     if features.error:
         refused = Unknown(reason=Reason.FORBIDDEN, detail=f"bpftool: {_words(features.error)}", source=source)
         return {**found, "trial_maps": refused, "trial_programs": refused, "trial_helpers": refused}
+    # Each of the two calls may be kept from it by itself; every kernel has these types.
     sees = _sees_all(reader) and features.map_types.get("have_hash_map_type") is True
+    sees_programs = sees and features.program_types.get("have_socket_filter_prog_type") is True
     maps = _types(features.map_types, "map", sees=sees)
-    programs = _types(features.program_types, "prog", sees=sees)
+    programs = _types(features.program_types, "prog", sees=sees_programs)
     return {
         **found,
         "trial_maps": _told(maps, source),
         "trial_programs": _told(programs, source),
-        "trial_helpers": _helpers(features, sees=sees, source=source),
+        "trial_helpers": _helpers(features, sees=sees_programs, source=source),
     }
 
 
@@ -278,6 +268,6 @@ def _helpers(features: _Features, *, sees: bool, source: int) -> Fact[TrialAnswe
         detail = "this bpftool is too old for the kernel's wording: it lists every helper for every type of program"
         return Unknown(reason=Reason.UNSUPPORTED, detail=detail, source=source)
     # What it finds for no type at all it may not know of.
-    known = _HELPERS & set[str]().union(*of_type.values())
+    known = HELPERS & set[str]().union(*of_type.values())
     pairs = {f"{kind}/{name}": name in of_type[kind] for kind in _PROGRAM_TYPES if of_type.get(kind) for name in known}
     return _told(_answers(pairs, pairs.get, sees=sees), source)

@@ -48,6 +48,8 @@ class RefusalMeaning(Table, frozen=True, kw_only=True):
     verdict: Literal["refused", "unfair", "forbidden", "exhausted"]
     words: str
     errno: str = ""
+    of_verifier: bool = False
+    """Whether the errno means it only where the verifier had found fault."""
     meaning: str
     source: str
 

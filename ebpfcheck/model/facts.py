@@ -357,6 +357,8 @@ class ObjectRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """The program that was refused; empty where it did not come to that."""
     words: tuple[str, ...] = ()
     """The last lines of what the verifier said, or the loader where the verifier said nothing."""
+    from_verifier: bool = False
+    """Whether the verifier found fault with it; else the words may be of a refusal that never got so far."""
 
 
 class ObjectTrial(msgspec.Struct, frozen=True, kw_only=True):

@@ -180,6 +180,8 @@ def test_a_probe_pod_makes_a_trial(served: tuple[FakeApi, Path]) -> None:
             "DAC_OVERRIDE", "DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE", "SYS_RESOURCE",
         ]  # fmt: skip
         assert container["securityContext"]["privileged"] is False
+        # The profile of container runtimes forbids to mount cgroup2.
+        assert container["securityContext"]["appArmorProfile"] == {"type": "Unconfined"}
         script = container["command"][2]
         assert "ebpfcheck.trial.kernel/1" in script
         # The longest argument that a kernel takes, with its NUL.
@@ -194,6 +196,7 @@ def test_a_probe_pod_asks_for_no_more_where_no_trial_is_asked_for(served: tuple[
     for container in containers(api):
         added = container["securityContext"]["capabilities"]["add"]
         assert added == ["DAC_READ_SEARCH", "NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]
+        assert "appArmorProfile" not in container["securityContext"]
         assert "ebpfcheck.trial" not in container["command"][2]
 
 

@@ -112,14 +112,17 @@ def kinds(trial: ObjectTrial) -> dict[str, str]:
 
 
 def machine() -> tuple[object, ...]:
-    """What others see of BPF programs, links and mounts."""
-    programs = subprocess.run(("bpftool", "prog", "list"), capture_output=True, text=True, check=True).stdout
+    """What others see of BPF programs and links, of devices and mounts."""
+    programs, attached = (
+        subprocess.run(("bpftool", what, "list"), capture_output=True, text=True, check=True).stdout
+        for what in ("prog", "link")
+    )
     pins = subprocess.run(("find", "/sys/fs/bpf"), capture_output=True, text=True, check=True).stdout
     groups = subprocess.run(
         ("find", "/sys/fs/cgroup", "-maxdepth", "2"), capture_output=True, text=True, check=False
     ).stdout
     links = sorted(path.name for path in Path("/sys/class/net").iterdir())
-    return programs, pins, groups, links, Path("/proc/self/mountinfo").read_text()
+    return programs, attached, pins, groups, links, Path("/proc/self/mountinfo").read_text()
 
 
 def wait_for(what: Callable[[], bool]) -> None:
@@ -237,14 +240,17 @@ def test_without_btf_what_adapts_itself_is_refused(
     assert kinds(trial) == {RELOCATED: "missing BTF"}
 
 
-def test_a_killed_trial_leaves_nothing(objects: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [script, program])
+def test_a_killed_trial_leaves_nothing(
+    objects: Path, tmp_path: Path, command: Callable[[Path], tuple[str, ...]]
+) -> None:
     before = machine()
     # Its log alone takes bpftool seconds.
     some = copied(objects, tmp_path, BUDGET)
-    with subprocess.Popen(script(some), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command(some), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith(b"object "):
-            pass
+            assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     wait_for(lambda: machine() == before)
 

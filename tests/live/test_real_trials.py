@@ -98,7 +98,6 @@ LACKING = {
         "feature atomic_or_32": "EINVAL",
         "feature bpf_loop": "EINVAL",
         "feature timer": "EINVAL",
-        "feature lpm_trie_batch": "ENOTSUPP",
     },
     "6.1": BEFORE_TCX,
     "6.12": {},

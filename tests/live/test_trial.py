@@ -164,6 +164,7 @@ def test_those_whom_the_kernel_does_not_serve_learn_what_they_need(way: str) -> 
             assert (one["answer"], one["errno"], "BPF" in one["needs"]) == ("untold", "EPERM", True), one
     assert {hook["answer"] for hook in document["root_hooks"]} == {"untold"}
     assert {hook["errno"] for hook in document["root_hooks"]} == {"EPERM"}
+    assert all("NET_ADMIN" in hook["needs"] for hook in document["root_hooks"])
 
 
 @pytest.mark.parametrize("error", ["EPERM", "EACCES", "EINVAL", "E2BIG", "ENOSYS", "KILL"])

@@ -1,15 +1,21 @@
 """What a trial of BPF objects printed, read."""
 
 import re
+import subprocess
+import sys
 
+import psutil
 import pytest
 
+from ebpfcheck.checks.bpf_objects import meaning_of
 from ebpfcheck.collect.bpf_objects import fact, object_trial
 from ebpfcheck.collect.framing import read_document
 from ebpfcheck.collect.sections import SectionReader
 from ebpfcheck.collect.transport import ObjectsTrial, Survey, survey_text
+from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.model.facts import Fact, Known, ObjectRefusal, ObjectTrial, Reason, SourceKind, Unknown
 from ebpfcheck.model.snapshot import SourceIndex
+from tests.builders import ROOT
 
 # As bpftool 7.1 printed it on a 6.18 kernel.
 BOUNDS = """\
@@ -57,6 +63,7 @@ def test_each_object_has_its_answer() -> None:
             name="from_wep_no_log.o",
             errno="EACCES",
             program="calico_tc_main",
+            from_verifier=True,
             words=(
                 "4: (71) r0 = *(u8 *)(r2 +0)",
                 "invalid access to packet, off=0 size=1, R2(id=1,off=0,r=0)",
@@ -91,7 +98,43 @@ def test_an_object_that_was_accepted_without_a_program() -> None:
     assert (trial.by, trial.accepted, trial.refused) == ("libbpf", (), ())
     words = ("number of funcs in func_info doesn't match number of subprogs",)
     name, program = "from_hep_no_log.o", "calico_tc_skb_ipv4_frag"
-    assert trial.partly == (ObjectRefusal(name=name, errno="EINVAL", program=program, words=words),)
+    assert trial.partly == (ObjectRefusal(name=name, errno="EINVAL", program=program, words=words, from_verifier=True),)
+
+
+# As libbpf 1.5 prints it where a security module refuses the call, and where one does after the verifier is done.
+DENIED = """\
+| libbpf: prog 'calico_tc_main': BPF program load failed: Permission denied
+| libbpf: prog 'calico_tc_main': failed to load: -13
+| libbpf: failed to load object './from_wep_no_log.o'
+"""
+DENIED_LATE = f"""\
+| verification time 12 usec
+| stack depth 0
+| processed 5 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+{DENIED}"""
+DENIED_MAP = """\
+| libbpf: map 'cali_v4_nat_fe3': failed to create: Permission denied(-13)
+| libbpf: failed to load object './from_wep_no_log.o'
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "from_verifier", "kind"),
+    [
+        (BOUNDS, True, "bounds"),
+        (FRAGMENTS.replace("number of", "a strange").replace("-22", "-13"), True, "bounds"),
+        (DENIED, False, "security module"),
+        (DENIED_LATE, False, "security module"),
+        (DENIED_MAP, False, "security module"),
+    ],
+)
+def test_a_refusal_that_is_not_the_verifiers_is_told_from_its_own(said: str, from_verifier: bool, kind: str) -> None:
+    for loader, end in (("libbpf v1.5", "end 13"), ("bpftool v7.5.0", "end 255")):
+        (refusal,) = read(f"found 1\nobject from_wep_no_log.o\n{said}{end}\n", loader).refused
+        assert refusal.from_verifier is from_verifier
+        meaning = meaning_of(load_knowledge().objects, refusal)
+        assert meaning is not None
+        assert meaning.kind == kind
 
 
 def test_libbpf_tells_the_errno_where_it_says_nothing() -> None:
@@ -179,3 +222,21 @@ def test_whatever_a_directory_is_called_it_is_one_word_of_the_script() -> None:
     text = survey_text(ObjectsTrial(directory="/it's $(id) `id`"), 100)
     assert re.search(r"^directory='/it'\"'\"'s \$\(id\) `id`'$", text, re.MULTILINE)
     assert re.search(r"^seconds=80$", text, re.MULTILINE)
+
+
+# An object over which the verifier takes its time.
+HANG = """
+import ctypes, time, types
+from ebpfcheck.trial import objects
+objects.Loader = lambda _: types.SimpleNamespace(load=lambda _: time.sleep(1000))
+objects.answer(types.SimpleNamespace(libc=ctypes.CDLL(None)), "to_wep_no_log.o", 1000)
+"""
+
+
+def test_a_trial_that_is_killed_takes_the_one_who_loads_with_it() -> None:
+    with subprocess.Popen((sys.executable, "-c", HANG), cwd=ROOT) as process:
+        while not (children := psutil.Process(process.pid).children()):
+            assert process.poll() is None
+        process.kill()
+        (child,) = children
+        child.wait(60)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import psutil
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from ebpfcheck.collect import trial as collect
+from ebpfcheck.knowledge.load import load_knowledge
 from ebpfcheck.trial import kernel
 from tests.builders import ROOT
 from tests.trials import PROGRAM
@@ -99,6 +102,18 @@ def test_what_writes_to_the_kernels_log_is_never_tried() -> None:
     assert not {"trace_printk", "trace_vprintk", "probe_write_user"} & set(kernel.HELPERS)
     called = {helper for helpers in kernel.CALLED.values() for helper in helpers.split()}
     assert called == set(kernel.HELPERS)
+
+
+def test_what_is_asked_is_what_is_judged() -> None:
+    named = {(need.topic, name) for need in load_knowledge().bpf.need for name in (*need.names, *need.instead)}
+    asked_for = {(one.topic, one.name) for one in kernel.questions() if one.topic != "root_hooks"}
+    assert named <= asked_for
+    # The first is of iptables mode; the others are called where kernels that know the type have them.
+    assert asked_for - named <= {
+        ("map", "sockhash"), ("helper", "sched_cls/get_socket_cookie"), ("helper", "cgroup_sock_addr/tail_call"),
+    }  # fmt: skip
+    # What bpftool tells of is the same.
+    assert set(kernel.HELPERS) == collect.HELPERS
 
 
 # The ends of what verifiers said to programs that call one helper without its arguments, from these kernels.
@@ -207,7 +222,7 @@ def test_what_errors_without_words_say_of_programs(
     number: int, expected: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "raw_load", refusing(number))
-    for topic, name in (("program", "xdp"), ("helper", "xdp/fib_lookup"), ("feature", "jmp32")):
+    for topic, name in (("program", "xdp"), ("helper", "xdp/tail_call"), ("feature", "jmp32")):
         assert asked(topic, name, rights(*ALL)) == expected
 
 
@@ -220,8 +235,21 @@ def test_a_program_that_the_verifier_refuses_says_nothing_of_its_type(monkeypatc
 @pytest.mark.parametrize("mode", [2, None])
 def test_a_seccomp_filter_may_say_anything(number: int, mode: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "raw_bpf", failing(number))
-    for topic, name in (("map", "hash"), ("program", "xdp"), ("helper", "xdp/redirect"), ("feature", "timer")):
+    for topic, name in (("map", "hash"), ("program", "xdp"), ("helper", "xdp/tail_call"), ("feature", "timer")):
         assert asked(topic, name, rights(*ALL, seccomp=mode))[0] == "untold"
+
+
+@pytest.mark.parametrize(
+    ("status", "mode"),
+    [("CapEff:\t0\nSeccomp:\t2\n", 2), ("CapEff:\t0\nSeccomp:\t0\n", 0), ("CapEff:\t0\n", 0), ("", None)],
+)
+def test_a_kernel_without_seccomp_has_no_filter_at_work(
+    status: str, mode: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "read", lambda path: status if path == "/proc/self/status" else "")
+    held = kernel.Rights()
+    assert held.seccomp == mode
+    assert ("seccomp" in str(held.untold(errno.ENOMEM, "map", ()))) is (mode != 0)
 
 
 def test_before_5_11_memory_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +263,33 @@ def test_before_5_8_sys_admin_was_all_there_was(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kernel, "read", lambda path: "37\n" if path.endswith("cap_last_cap") else "")
     assert rights("NET_ADMIN").missing(("BPF", "NET_ADMIN", "PERFMON")) == ("SYS_ADMIN",)
     assert rights("NET_ADMIN", "SYS_ADMIN").missing(("BPF", "NET_ADMIN", "PERFMON")) == ()
+
+
+@pytest.mark.parametrize(
+    ("knows_replace", "expected"), [(True, ("yes", "", [])), (False, ("no", "EINVAL", []))], ids=["5.7", "5.6"]
+)
+def test_xdp_is_attached_by_rtnetlink_and_no_link(
+    knows_replace: bool, expected: tuple[str, str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached: list[bool] = []
+
+    def netlink(kind: int, _: int, message: bytes) -> None:
+        # The header of the message and of the attribute, and its first attribute: the program's file descriptor.
+        assert kind == kernel.RTM_SETLINK
+        assert struct.unpack_from("<H", message, 18) == (kernel.IFLA_XDP,)
+        descriptor, flags = struct.unpack_from("<i4xI", message, 24)
+        if flags & kernel.XDP_REPLACE and not knows_replace:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        attached.append(descriptor >= 0)
+
+    monkeypatch.setattr(kernel, "netlink", netlink)
+    monkeypatch.setattr(kernel, "raw_load", lambda *_: os.open(os.devnull, os.O_RDONLY))
+    monkeypatch.setattr(kernel.LIBC, "unshare", lambda _: 0)
+    monkeypatch.setattr(kernel.Network, "veth", lambda _: 7)
+    assert asked("attach", "xdp/veth", rights(*ALL)) == ("yes", "", [])
+    assert asked("attach", "xdp-replace/veth", rights(*ALL)) == expected
+    # Nothing stays attached.
+    assert attached == [True, False] * (2 if knows_replace else 1)
 
 
 MOUNTINFO = """\

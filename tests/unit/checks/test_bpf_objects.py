@@ -71,6 +71,8 @@ def test_a_refusal_is_a_fail_by_its_kind(words: str, errno: str, kind_of: str) -
     [
         ("", "EPERM", Reason.FORBIDDEN, "BPF, NET_ADMIN and PERFMON"),
         (PERFMON, "EACCES", Reason.FORBIDDEN, "PERFMON"),
+        ("", "EACCES", Reason.FORBIDDEN, "security module"),
+        ("libbpf: map 'x': failed to create: Permission denied(-13)", "", Reason.FORBIDDEN, "security module"),
         ("unknown func bpf_trace_printk#6", "EINVAL", Reason.FORBIDDEN, "PERFMON"),
         ("program of this type cannot use helper bpf_trace_printk#6", "EINVAL", Reason.FORBIDDEN, "PERFMON"),
         ("libbpf: map 'x': failed to create: Cannot allocate memory(-12)", "", Reason.NOT_COLLECTED, "memory"),
