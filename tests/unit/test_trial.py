@@ -108,10 +108,8 @@ def test_what_is_asked_is_what_is_judged() -> None:
     named = {(need.topic, name) for need in load_knowledge().bpf.need for name in (*need.names, *need.instead)}
     asked_for = {(one.topic, one.name) for one in kernel.questions() if one.topic != "root_hooks"}
     assert named <= asked_for
-    # The first is of iptables mode; the others are called where kernels that know the type have them.
-    assert asked_for - named <= {
-        ("map", "sockhash"), ("helper", "sched_cls/get_socket_cookie"), ("helper", "cgroup_sock_addr/tail_call"),
-    }  # fmt: skip
+    # It is of iptables mode.
+    assert asked_for - named == {("map", "sockhash")}
     # What bpftool tells of is the same.
     assert set(kernel.HELPERS) == collect.HELPERS
 
